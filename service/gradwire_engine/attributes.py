@@ -1,0 +1,209 @@
+"""The attributes of ops: one frozen record a family, named like the message of the wire contract that carries it.
+
+Each family knows two things about the batch axis: `shifted(size)`, the same attributes for operands that have got a
+new axis 0 of length `size` (possibly `ROWS`), and `with_rows(rows)`, the attributes once the number of rows is known.
+Equality is by typed bytes: a constant -0.0 differs from 0.0, and a NaN equals itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from gradwire_engine.types import ROWS, DType, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """No attributes; the base of all families."""
+
+    def shifted(self, size: int) -> Self:
+        """The attributes of the op on operands that all have a new axis 0 of length `size`."""
+        return self
+
+    def with_rows(self, rows: int) -> Self:
+        """The attributes with `ROWS` replaced by a number."""
+        return self
+
+    @property
+    def mentions_rows(self) -> bool:
+        """Whether `with_rows` changes anything."""
+        return False
+
+
+NONE = Attributes()
+
+
+def _resolved(shape: tuple[int, ...], rows: int) -> tuple[int, ...]:
+    return (rows, *shape[1:]) if shape and shape[0] == ROWS else shape
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Attributes):
+    """An immutable array, held as its bytes so that equality and hash are exact."""
+
+    type: TensorType
+    data: bytes
+
+    @staticmethod
+    def of(array: np.ndarray) -> Constant:
+        """From any array of a supported dtype, whatever its strides or byte order."""
+        kind = TensorType.of(array)
+        return Constant(kind, np.ascontiguousarray(array, dtype=kind.dtype.numpy).tobytes())
+
+    @property
+    def array(self) -> np.ndarray:
+        """The value, read-only."""
+        return np.frombuffer(self.data, dtype=self.type.dtype.numpy).reshape(self.type.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Iota(Attributes):
+    """Element type, shape and counting axis of an iota."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    axis: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exponent(Attributes):
+    """A static integer exponent."""
+
+    exponent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Attributes):
+    """The element type to convert to."""
+
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Attributes):
+    """The shape of the result."""
+
+    shape: tuple[int, ...]
+
+    def shifted(self, size: int) -> Shape:
+        return Shape((size, *self.shape))
+
+    def with_rows(self, rows: int) -> Shape:
+        return Shape(_resolved(self.shape, rows))
+
+    @property
+    def mentions_rows(self) -> bool:
+        return ROWS in self.shape
+
+
+@dataclass(frozen=True, slots=True)
+class Permutation(Attributes):
+    """Axis i of the result is axis permutation[i] of the operand."""
+
+    permutation: tuple[int, ...]
+
+    def shifted(self, size: int) -> Permutation:
+        return Permutation((0, *(axis + 1 for axis in self.permutation)))
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Attributes):
+    """A strided box: for each axis start, start + stride, … below limit."""
+
+    start: tuple[int, ...]
+    limit: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def shifted(self, size: int) -> Slice:
+        return Slice((0, *self.start), (size, *self.limit), (1, *self.stride))
+
+    def with_rows(self, rows: int) -> Slice:
+        return Slice(self.start, _resolved(self.limit, rows), self.stride)
+
+    @property
+    def mentions_rows(self) -> bool:
+        return ROWS in self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Pad(Attributes):
+    """How many elements stand before, after and between the operand's, for each axis."""
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    interior: tuple[int, ...]
+
+    def shifted(self, size: int) -> Pad:
+        return Pad((0, *self.low), (0, *self.high), (0, *self.interior))
+
+
+@dataclass(frozen=True, slots=True)
+class Axis(Attributes):
+    """One axis."""
+
+    axis: int
+
+    def shifted(self, size: int) -> Axis:
+        return Axis(self.axis + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Axes(Attributes):
+    """A set of axes, ascending."""
+
+    axes: tuple[int, ...]
+
+    def shifted(self, size: int) -> Axes:
+        return Axes(tuple(axis + 1 for axis in self.axes))
+
+
+@dataclass(frozen=True, slots=True)
+class DotGeneral(Attributes):
+    """Which axes are summed over and which are shared and kept, in pairs."""
+
+    lhs_contract: tuple[int, ...]
+    rhs_contract: tuple[int, ...]
+    lhs_batch: tuple[int, ...] = ()
+    rhs_batch: tuple[int, ...] = ()
+
+    def shifted(self, size: int) -> DotGeneral:
+        def up(axes: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(axis + 1 for axis in axes)
+
+        return DotGeneral(
+            up(self.lhs_contract), up(self.rhs_contract), (0, *up(self.lhs_batch)), (0, *up(self.rhs_batch))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gather(Attributes):
+    """Leading shared axes, axes kept whole before the indexed ones, and what stands where an index is out of range."""
+
+    batch_dims: int
+    offset_dims: int
+    fill_zero: bool = False
+
+    def shifted(self, size: int) -> Gather:
+        return Gather(self.batch_dims + 1, self.offset_dims, self.fill_zero)
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter(Attributes):
+    """Leading shared axes, axes kept whole before the indexed ones, and the shape of the result."""
+
+    batch_dims: int
+    offset_dims: int
+    shape: tuple[int, ...]
+
+    def shifted(self, size: int) -> Scatter:
+        return Scatter(self.batch_dims + 1, self.offset_dims, (size, *self.shape))
+
+    def with_rows(self, rows: int) -> Scatter:
+        return Scatter(self.batch_dims, self.offset_dims, _resolved(self.shape, rows))
+
+    @property
+    def mentions_rows(self) -> bool:
+        return ROWS in self.shape

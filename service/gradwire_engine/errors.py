@@ -1,0 +1,51 @@
+"""What the engine refuses, and how it says so.
+
+    EngineError                 everything the engine raises on purpose
+    ├── GraphError              a graph, program or argument that cannot be right         INVALID_GRAPH
+    ├── UnsupportedError        an op or opset that this engine does not know             UNSUPPORTED_OP, UNSUPPORTED_OPSET
+    └── LimitError              a graph that is right but larger than a limit allows      PROGRAM_TOO_EXPENSIVE
+
+`reason` is stable and meant for programs; the message is meant for people and says what was got, what was expected and
+what to do. `path` names the part of the program at fault, for example ``graph.nodes[17].operands[0]``.
+"""
+
+
+class EngineError(Exception):
+    """Base of all deliberate refusals; `reason`, `path` and a message for people."""
+
+    reason = "INVALID_GRAPH"
+
+    def __init__(self, message: str, *, path: str = "", reason: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        if reason is not None:
+            self.reason = reason
+
+    def at(self, path: str) -> "EngineError":
+        """Say where: puts `path` before what is already known; returns the same error."""
+        self.path = f"{path}.{self.path}" if self.path else path
+        return self
+
+
+class GraphError(EngineError):
+    """A graph, transform or argument that cannot be right."""
+
+
+class UnsupportedError(EngineError):
+    """An operation, attribute or opset that this engine does not know."""
+
+    reason = "UNSUPPORTED_OP"
+
+
+class LimitError(EngineError):
+    """A program that is valid but exceeds a limit; carries the limit's name, value, unit and what was found."""
+
+    reason = "PROGRAM_TOO_EXPENSIVE"
+
+    def __init__(self, what: str, *, value: float, limit: float, unit: str, name: str, path: str = "") -> None:
+        super().__init__(f"{what}: {value:,.0f} {unit}; the limit {name} is {limit:,.0f} {unit}", path=path)
+        self.value = value
+        self.limit = limit
+        self.unit = unit
+        self.name = name

@@ -1,0 +1,175 @@
+"""The record of an op: everything the engine knows about it, in one place.
+
+A record says how the op types, evaluates, differentiates, transposes and batches, what it costs, and on what it is
+tested. Nothing is registered elsewhere: `ops.table` collects the records and closes. A derivative is exactly one of
+
+    Zero            piecewise constant (sign, floor, comparisons): the tangent is known to be zero
+    Refused         not differentiable, and the reason
+    Partials        element by element: one partial derivative an operand, multiplied with that operand's tangent
+    Jvp             a formula for the tangent that is not element by element
+    Linear          linear in some operands: its own tangent map; carries the transpose rule
+    Bilinear        linear in each of two operands; carries the transpose rule
+    Expansion       differentiated as the graph of simpler ops that it abbreviates
+
+Reverse mode has no rules of its own: it is the transpose of the linear ops that these rules emit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gradwire_engine.attributes import NONE, Attributes
+from gradwire_engine.types import TensorType
+from gradwire_engine.value import Value
+
+
+class Masked(NamedTuple):
+    """A tangent or cotangent, and where it may be non-zero.
+
+    `mask` is a bool value of the same shape, false where the tangent is *known* to be zero because of the program's
+    structure; None where nothing is known to be zero. A tangent that is zero everywhere is no `Masked` but None.
+    """
+
+    value: Value
+    mask: Value | None = None
+
+
+Tangents = Sequence[Masked | None]
+
+
+@dataclass(frozen=True)
+class Zero:
+    """The tangent is zero wherever the op is differentiable, and zero by convention elsewhere."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Differentiation is an error."""
+
+    because: str
+
+
+@dataclass(frozen=True)
+class Partials:
+    """Element-wise rule: (attributes, operands, result) -> one partial derivative for each operand, None for zero."""
+
+    rule: Callable[[Any, Sequence[Value], Value], tuple[Value | None, ...]]
+
+
+@dataclass(frozen=True)
+class Jvp:
+    """General rule: (attributes, operands, results, tangents of operands) -> tangents of results."""
+
+    rule: Callable[[Any, Sequence[Value], Sequence[Value], Tangents], Tangents]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Linear in the operands `operands`, jointly (None: in all); the others (conditions, indices) are not differentiated.
+
+    `transpose(attributes, cotangent, operands, types)` gives one cotangent for each operand of the node, None for those
+    that are not linear; the `operands` it gets are None where they are linear, `types` are the types of all.
+    `mask(attributes, masks, operands)` gives the result's mask from the masks of the linear operands (a constant true
+    where nothing is known, a constant false where the tangent is absent), or None where every element may be non-zero.
+    `tangent(attributes, operands, tangents)` replaces the usual tangent map (the op itself, on the tangents).
+    """
+
+    operands: tuple[int, ...] | None
+    transpose: Callable[[Any, Masked, Sequence[Value | None], Sequence[TensorType]], Tangents]
+    mask: Callable[[Any, Sequence[Value], Sequence[Value]], Value | None] | None = None
+    tangent: Callable[[Any, Sequence[Value], Tangents], Masked | None] | None = None
+
+
+@dataclass(frozen=True)
+class Bilinear:
+    """Linear in operand 0 and in operand 1, each with the other fixed.
+
+    `transpose(attributes, cotangent, operands, types)` as for `Linear`: exactly one of the two operands is None.
+    `product(attributes, operands, index, tangent)` is the op with operand `index` replaced by its tangent.
+    """
+
+    transpose: Callable[[Any, Masked, Sequence[Value | None], Sequence[TensorType]], Tangents]
+    product: Callable[[Any, Sequence[Value], int, Masked], Masked]
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Differentiated as what it abbreviates: (attributes, operands) -> results in simpler ops."""
+
+    expand: Callable[[Any, Sequence[Value]], Sequence[Value]]
+
+
+Derivative = Zero | Refused | Partials | Jvp | Linear | Bilinear | Expansion
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where an operand is tested: an interval, and points to stay away from (kinks and poles) by `clearance`."""
+
+    low: float = -2.0
+    high: float = 2.0
+    avoid: tuple[float, ...] = ()
+    clearance: float = 0.1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to apply an op in tests: shapes of the operands and attributes."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    attributes: Attributes = NONE
+    dtypes: tuple[str | None, ...] = ()
+    """Per operand: None for the dtype under test, else a fixed dtype (indices, conditions)."""
+
+
+@dataclass(frozen=True)
+class TestData:
+    """On what an op is tested: the domain of each operand (the last repeats), applications, and tolerance."""
+
+    domains: tuple[Domain, ...] = (Domain(),)
+    cases: tuple[Case, ...] = ()
+    ulps: float = 4.0
+    """Allowed error of a float32 evaluation against the float64 one, in units in the last place of float32."""
+    dtypes: str = "fi"
+    """What the op accepts: kinds of numpy dtypes, f floating, i integer, b bool."""
+
+    __test__ = False
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """An op. Records are compared by identity; there is one of each name."""
+
+    name: str
+    arity: int | None
+    """Number of operands; None where any number from 1 up."""
+    types: Callable[..., tuple[TensorType, ...]]
+    """Type rule: (attributes, operand types, *subgraphs) -> result types, or GraphError."""
+    evaluate: Callable[..., Any]
+    """numpy evaluation: (attributes, *arrays) -> array, or a tuple for several results. Total; never changes an operand."""
+    derivative: Derivative
+    batch: Callable[[Any, Sequence[Value], Sequence[bool], int], tuple[Value, ...]]
+    """Batch rule: (attributes, operands, which have the new axis 0, its length) -> results with the new axis 0."""
+    tests: TestData
+    attributes: type[Attributes] = Attributes
+    flops: float | Callable[[Any, Sequence[TensorType], Sequence[TensorType]], tuple[int, int]] = 1.0
+    """Operations for each element of the largest of operands and results, or a rule giving (constant, per row)."""
+    elementwise: bool = False
+    """Every result element depends on the operand elements at its own place only."""
+    subgraphs: int = 0
+    """Number of subgraphs the op refers to."""
+    results: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.tests.cases:
+            raise TypeError(f"op {self.name}: no test cases")
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"
+
+
+Array = np.ndarray

@@ -1,0 +1,1 @@
+"""The closed table of ops: one record an op, by family."""

@@ -1,0 +1,83 @@
+"""Arithmetic of tangents and cotangents that remembers structural zeros.
+
+A `Masked` is a tangent and a mask that is false where the tangent is known to be zero because the program left that
+element out. The one rule that gives masks their meaning is `scale`: a product with a factor k is ``masked_multiply``,
+zero where the mask is false, whatever k is. So a branch that `where` did not take, an element that `max` did not
+select, contributes nothing, not even 0 * inf = nan; a zero that arithmetic produced stays an ordinary number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradwire_engine.op import Masked
+from gradwire_engine.value import Value
+from gradwire_engine.vocabulary import any_over, broadcast_to, expand_dims, masked_multiply, sum_over, true, where
+
+
+def scale(factor: Value, tangent: Masked) -> Masked:
+    """factor * tangent, zero where the tangent is known to be."""
+    if tangent.mask is None:
+        return Masked(factor * tangent.value)
+    return Masked(masked_multiply(factor, tangent.value, tangent.mask), tangent.mask)
+
+
+def select(condition: Value, tangent: Masked) -> Masked:
+    """The tangent where the condition holds; elsewhere known to be zero."""
+    return Masked(where(condition, tangent.value, 0.0), both(condition, tangent.mask))
+
+
+def add(first: Masked | None, second: Masked | None) -> Masked | None:
+    """The sum; active where either is."""
+    if first is None or second is None:
+        return first or second
+    return Masked(first.value + second.value, either(first.mask, second.mask))
+
+
+def add_all(tangents: Sequence[Masked | None]) -> Masked | None:
+    """The sum of several, in order."""
+    total: Masked | None = None
+    for tangent in tangents:
+        total = add(total, tangent)
+    return total
+
+
+def negate(tangent: Masked) -> Masked:
+    """-tangent."""
+    return Masked(-tangent.value, tangent.mask)
+
+
+def sum_tangent(tangent: Masked, axes: Sequence[int]) -> Masked:
+    """The sum over axes; active where any of its terms is."""
+    mask = None if tangent.mask is None else any_over(tangent.mask, axes)
+    return Masked(sum_over(tangent.value, axes), mask)
+
+
+def spread_tangent(tangent: Masked, axes: Sequence[int], shape: tuple[int, ...]) -> Masked:
+    """The transpose of `sum_tangent`: repeated along the axes that a reduction removed."""
+
+    def spread(x: Value) -> Value:
+        return broadcast_to(expand_dims(x, axes), shape)
+
+    return Masked(spread(tangent.value), None if tangent.mask is None else spread(tangent.mask))
+
+
+def both(first: Value | None, second: Value | None) -> Value | None:
+    """Mask of what is active in both; None is active everywhere."""
+    if first is None or second is None:
+        return first if second is None else second
+    return first & second
+
+
+def either(first: Value | None, second: Value | None) -> Value | None:
+    """Mask of what is active in either; None is active everywhere."""
+    if first is None or second is None:
+        return None
+    return first if first is second else first | second
+
+
+def mask_or_true(tangent: Masked) -> Value:
+    """The mask as a value, a constant true where nothing is known to be zero."""
+    if tangent.mask is not None:
+        return tangent.mask
+    return true(tangent.value.builder, tangent.value.shape)
