@@ -162,7 +162,8 @@ class Op:
     """Every result element depends on the operand elements at its own place only."""
     subgraphs: int = 0
     """Number of subgraphs the op refers to."""
-    results: int = 1
+    library: str = "numpy"
+    """What `evaluate` needs: numpy, or scipy, which the SDK alone does not have."""
 
     def __post_init__(self) -> None:
         if not self.tests.cases:

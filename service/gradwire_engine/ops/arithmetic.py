@@ -74,6 +74,7 @@ def elementwise(
     dtypes: str = "f",
     attributes: type[Attributes] = Attributes,
     applied: tuple[Attributes, ...] = (NONE,),
+    library: str = "numpy",
 ) -> Op:
     """The record of an element-wise op; `evaluate` takes the arrays only, unless the op has attributes."""
     with_attributes = attributes is not Attributes
@@ -91,6 +92,7 @@ def elementwise(
         attributes=attributes,
         flops=flops,
         elementwise=True,
+        library=library,
         tests=TestData(
             domains=domains,
             cases=tuple(Case((shape,) * arity, given) for shape in SHAPES for given in applied),

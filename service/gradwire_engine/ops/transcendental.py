@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradwire_engine.op import Array, Domain, Partials
-from gradwire_engine.ops.arithmetic import NONZERO, POSITIVE, REAL, elementwise
+from gradwire_engine.ops.arithmetic import NONZERO, POSITIVE, elementwise
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import cos, cosh, exp, expit, hypot, isinf, reciprocal, rsqrt, sin, sinh, where
 
@@ -72,7 +72,7 @@ OPS = (
     ),
     elementwise("logaddexp", 2, np.logaddexp, Partials(_logaddexp_partials), flops=30.0, ulps=8.0),
     # expit(-x) and not 1 - r, which is 0 long before the derivative is.
-    elementwise("expit", 1, _expit, Partials(lambda _, x, r: (r * expit(-x[0]),)), flops=12.0),
+    elementwise("expit", 1, _expit, Partials(lambda _, x, r: (r * expit(-x[0]),)), flops=12.0, library="scipy"),
     elementwise(
         "softplus",
         1,
@@ -123,6 +123,6 @@ OPS = (
         domains=(_INSIDE,),
         flops=25.0,
     ),
-    elementwise("erf", 1, _erf, Partials(lambda _, x, r: (_gaussian(x[0]),)), domains=(REAL,), flops=25.0),
-    elementwise("erfc", 1, _erfc, Partials(lambda _, x, r: (-_gaussian(x[0]),)), domains=(REAL,), flops=25.0, ulps=16.0),
+    elementwise("erf", 1, _erf, Partials(lambda _, x, r: (_gaussian(x[0]),)), flops=25.0, library="scipy"),
+    elementwise("erfc", 1, _erfc, Partials(lambda _, x, r: (-_gaussian(x[0]),)), flops=25.0, ulps=16.0, library="scipy"),
 )

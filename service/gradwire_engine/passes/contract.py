@@ -1,0 +1,117 @@
+"""Sums of products become contractions, so that no large product is ever stored.
+
+The training gradient is the case that matters: per row it is an outer product, summed over the rows it is one matrix
+product. Two patterns, both equal up to rounding:
+
+    sum(dot_general(x, y))    over shared axes      ->   dot_general that contracts them
+    sum(multiply(x, y))       with x or y repeated  ->   dot_general
+
+Runs after differentiation only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradwire_engine.attributes import Axes, DotGeneral, Shape
+from gradwire_engine.builder import GraphBuilder
+from gradwire_engine.graph import Graph, Node
+from gradwire_engine.types import ROWS
+from gradwire_engine.value import Value
+from gradwire_engine.vocabulary import dot_general, permute_dims, reshape, sum_over
+
+Made = dict[int, tuple[Node, tuple[Value, ...]]]
+
+
+def contract(graph: Graph) -> Graph:
+    """`graph` with sums of products turned into contractions."""
+    builder = GraphBuilder()
+    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
+    made: Made = {}
+    changed = False
+    for node in graph.nodes:
+        operands = tuple(values[n] for n in node.operands)
+        better = _contracted(made, node, operands[0]) if node.op.name == "sum" else None
+        changed = changed or better is not None
+        results = (
+            (better,)
+            if better is not None
+            else builder.emit_all(node.op, operands, node.attributes, node.subgraphs)
+        )
+        for result in results:
+            made.setdefault(result.number, (node, operands))
+        values.extend(results)
+    return builder.finish([values[n] for n in graph.outputs], graph.output_names) if changed else graph
+
+
+def _contracted(made: Made, node: Node, x: Value) -> Value | None:
+    assert isinstance(node.attributes, Axes)
+    source = made.get(x.number)
+    if source is None or not node.attributes.axes:
+        return None
+    inner, operands = source
+    if inner.op.name == "dot_general" and isinstance(inner.attributes, DotGeneral):
+        return _sum_of_contraction(inner.attributes, operands, node.attributes.axes)
+    if inner.op.name == "multiply":
+        return _sum_of_product(made, x, operands, node.attributes.axes)
+    return None
+
+
+def _sum_of_contraction(a: DotGeneral, operands: Sequence[Value], axes: Sequence[int]) -> Value | None:
+    """Contract the shared axes that are summed; sum the others afterwards."""
+    shared = len(a.lhs_batch)
+    summed = [axis for axis in axes if axis < shared]
+    if not summed:
+        return None
+    kept = [axis for axis in range(shared) if axis not in summed]
+    merged = DotGeneral(
+        (*a.lhs_contract, *(a.lhs_batch[i] for i in summed)),
+        (*a.rhs_contract, *(a.rhs_batch[i] for i in summed)),
+        tuple(a.lhs_batch[i] for i in kept),
+        tuple(a.rhs_batch[i] for i in kept),
+    )
+    product = dot_general(operands[0], operands[1], merged)
+    rest = [axis - len(summed) for axis in axes if axis >= shared]
+    return sum_over(product, rest) if rest else product
+
+
+def _sum_of_product(made: Made, x: Value, operands: Sequence[Value], axes: Sequence[int]) -> Value | None:
+    """A product with a repeated operand, summed over axes that both operands really have."""
+    (left, left_axes), (right, right_axes) = (_unrepeated(made, operand) for operand in operands)
+    both = [axis for axis in left_axes if axis in right_axes]
+    summed = [axis for axis in both if axis in axes]
+    only_left = [axis for axis in left_axes if axis not in both]
+    only_right = [axis for axis in right_axes if axis not in both]
+    covers = sorted({*left_axes, *right_axes}) == list(range(len(x.shape)))
+    if not summed or not covers or not (only_left or only_right) or any(axis not in both for axis in axes):
+        return None
+    kept = [axis for axis in both if axis not in summed]
+    result_axes = [*kept, *only_left, *only_right]
+    wanted = sorted(result_axes)
+    lengths = [x.shape[axis] for axis in result_axes]
+    if ROWS in lengths[1:]:
+        return None
+    attributes = DotGeneral(
+        tuple(left_axes.index(axis) for axis in summed),
+        tuple(right_axes.index(axis) for axis in summed),
+        tuple(left_axes.index(axis) for axis in kept),
+        tuple(right_axes.index(axis) for axis in kept),
+    )
+    return permute_dims(dot_general(left, right, attributes), [result_axes.index(axis) for axis in wanted])
+
+
+def _unrepeated(made: Made, value: Value) -> tuple[Value, list[int]]:
+    """The value without the axes along which it is only repeated, and the axes that it really has."""
+    rank = len(value.shape)
+    source = made.get(value.number)
+    if source is None or source[0].op.name != "broadcast_to":
+        return value, list(range(rank))
+    assert isinstance(source[0].attributes, Shape)
+    original = source[1][0]
+    offset = rank - len(original.shape)
+    real = [
+        axis
+        for axis in range(offset, rank)
+        if original.shape[axis - offset] == value.shape[axis]
+    ]
+    return reshape(original, tuple(value.shape[axis] for axis in real)), real

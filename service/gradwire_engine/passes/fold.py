@@ -1,0 +1,53 @@
+"""Constant folding: what depends on no input is computed once, while preparing.
+
+Only where the result is small, or no larger than what it is computed from: folding must not turn a broadcast into a
+large table. Derivatives are preserved: a constant has none before or after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from gradwire_engine.builder import GraphBuilder
+from gradwire_engine.graph import Graph, Node
+from gradwire_engine.types import ROWS
+from gradwire_engine.value import Value
+
+SMALL = 4096
+"""Elements up to which a folded constant may be larger than its operands."""
+
+
+def fold(graph: Graph, libraries: Collection[str] = ("numpy", "scipy")) -> Graph:
+    """`graph` with constant nodes evaluated, as far as the named libraries suffice for that."""
+    builder = GraphBuilder()
+    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
+    arrays: dict[int, np.ndarray] = {}
+    folded = False
+    with np.errstate(all="ignore"):
+        for first, node in graph.numbered():
+            known = [arrays.get(n) for n in node.operands]
+            operands = [array for array in known if array is not None]
+            if len(operands) == len(known) and node.op.library in libraries and _worthwhile(node, operands):
+                array = np.asarray(node.op.evaluate(node.attributes, *operands))
+                arrays[first] = array
+                folded = folded or bool(node.operands)
+                values.append(builder.constant(array))
+            else:
+                results = builder.emit_all(
+                    node.op, [values[n] for n in node.operands], node.attributes, node.subgraphs
+                )
+                values.extend(results)
+    if not folded:
+        return graph
+    return builder.finish([values[n] for n in graph.outputs], graph.output_names)
+
+
+def _worthwhile(node: Node, operands: list[np.ndarray]) -> bool:
+    if len(node.results) != 1 or node.subgraphs or node.op.name == "stop_gradient":
+        return False
+    type = node.results[0]
+    if ROWS in type.shape or node.attributes.mentions_rows:
+        return False
+    return node.op.name == "constant" or type.elements <= max(SMALL, *(array.size for array in operands), 0)

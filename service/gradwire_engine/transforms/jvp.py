@@ -1,0 +1,126 @@
+"""Forward mode: dual numbers.
+
+Every value x travels with its tangent ẋ, and every op maps the pair to the pair of its result:
+
+    sin:  (x, ẋ)          ->  (sin x, cos(x) ẋ)
+    mul:  (x, ẋ), (y, ẏ)  ->  (x y,   ẋ y + x ẏ)
+
+One sweep from the inputs to the outputs, in the order of the nodes. A tangent that is zero everywhere is None: it costs
+nothing and meets nothing. A tangent that is partly known to be zero carries a mask (see `tangents`).
+
+Source of the rules: Griewank and Walther, "Evaluating Derivatives", 2nd ed., SIAM 2008, chapter 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradwire_engine.builder import GraphBuilder
+from gradwire_engine.errors import GraphError
+from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import Bilinear, Expansion, Jvp, Linear, Masked, Partials, Refused, Tangents, Zero
+from gradwire_engine.tangents import add_all, mask_or_true, scale
+from gradwire_engine.types import DType
+from gradwire_engine.value import Value
+from gradwire_engine.vocabulary import zeros
+
+
+def jvp(graph: Graph, inputs: Sequence[int]) -> Graph:
+    """The Jacobian-vector product, with the value.
+
+    Inputs: those of `graph`, then a tangent for each entry of `inputs`. Outputs: those of `graph`, then the tangent of
+    every floating-point output. A tangent element that is 0 when the graph runs counts as known to be zero.
+    """
+    builder = GraphBuilder()
+    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    tangents: list[Masked | None] = [None] * len(values)
+    for index in inputs:
+        seed = builder.input(f"d_{graph.inputs[index].name}", graph.inputs[index].type)
+        tangents[index] = Masked(seed, seed.differs(0.0))
+    outputs, pushed = push_forward(builder, graph, values, tangents)
+    moved = [instantiate(out, t) for out, t in zip(outputs, pushed, strict=True) if out.dtype.is_floating]
+    names = [graph.output_name(i) for i in range(len(outputs))]
+    names += [f"d_{name}" for name, out in zip(names, outputs, strict=True) if out.dtype.is_floating]
+    return builder.finish([*outputs, *moved], names)
+
+
+def push_forward(
+    builder: GraphBuilder, graph: Graph, operands: Sequence[Value], tangents: Tangents
+) -> tuple[list[Value], list[Masked | None]]:
+    """Run `graph` on dual numbers inside `builder`: the values and tangents of its outputs."""
+    values = list(operands)
+    moved = list(tangents)
+    for node in graph.nodes:
+        arguments = [values[n] for n in node.operands]
+        results = builder.emit_all(node.op, arguments, node.attributes, node.subgraphs)
+        values.extend(results)
+        directions = [moved[n] for n in node.operands]
+        if any(directions):
+            moved.extend(_node_tangents(builder, node, arguments, results, directions))
+        else:
+            moved.extend([None] * len(results))
+    return [values[n] for n in graph.outputs], [moved[n] for n in graph.outputs]
+
+
+def instantiate(value: Value, tangent: Masked | None) -> Value:
+    """The tangent as an array: zeros where there is none."""
+    return zeros(value.builder, value.type) if tangent is None else tangent.value  # type: ignore[arg-type]
+
+
+def _node_tangents(
+    builder: GraphBuilder,
+    node: Node,
+    operands: Sequence[Value],
+    results: Sequence[Value],
+    tangents: Tangents,
+) -> Tangents:
+    """The tangents of a node's results, from its op's one rule."""
+    rule = node.op.derivative
+    if not any(result.dtype.is_floating for result in results):
+        return [None] * len(results)
+    match rule:
+        case Zero():
+            return [None] * len(results)
+        case Refused(because):
+            raise GraphError(f"{node.op.name} cannot be differentiated: {because}")
+        case Partials(partials):
+            factors = partials(node.attributes, operands, results[0])
+            terms = [
+                None if k is None or t is None else scale(k, t) for k, t in zip(factors, tangents, strict=True)
+            ]
+            return [add_all(terms)]
+        case Jvp(formula):
+            return formula(node.attributes, operands, results, tangents)
+        case Bilinear():
+            terms = [
+                None if t is None else rule.product(node.attributes, operands, i, t) for i, t in enumerate(tangents[:2])
+            ]
+            return [add_all(terms)]
+        case Linear():
+            return [_linear_tangent(builder, node, rule, operands, tangents)]
+        case Expansion(expand):
+            inner = GraphBuilder()
+            stand_ins = [inner.input("", operand.type) for operand in operands]
+            expanded = inner.finish(expand(node.attributes, stand_ins))
+            return push_forward(builder, expanded, operands, tangents)[1]
+
+
+def _linear_tangent(
+    builder: GraphBuilder, node: Node, rule: Linear, operands: Sequence[Value], tangents: Tangents
+) -> Masked | None:
+    """A linear op is its own tangent map: the op on the tangents, zeros standing for absent ones."""
+    if rule.tangent is not None:
+        return rule.tangent(node.attributes, operands, tangents)
+    linear = range(len(operands)) if rule.operands is None else rule.operands
+    moved = list(operands)
+    for i in linear:
+        moved[i] = instantiate(operands[i], tangents[i])
+    value = builder.emit_all(node.op, moved, node.attributes)[0]
+    known = [tangents[i] for i in linear]
+    if rule.mask is None or all(t is not None and t.mask is None for t in known):
+        return Masked(value)
+    masks = [
+        zeros(builder, operands[i].type.with_dtype(DType.BOOL)) if t is None else mask_or_true(t)
+        for i, t in zip(linear, known, strict=True)
+    ]
+    return Masked(value, rule.mask(node.attributes, masks, operands))

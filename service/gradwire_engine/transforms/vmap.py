@@ -1,0 +1,92 @@
+"""A new axis: `vmap` adds a static one, `batch` the request's own, whose length is only known when it runs.
+
+Both walk the graph once. A value either has the new axis, at 0, or is the same for all elements; a node none of whose
+operands has it stays as it is, so what does not depend on the batch is computed once. Every op has a batch rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradwire_engine.builder import GraphBuilder
+from gradwire_engine.errors import GraphError
+from gradwire_engine.graph import Graph
+from gradwire_engine.program import Layout
+from gradwire_engine.types import ROWS, DType
+from gradwire_engine.value import Value
+from gradwire_engine.vocabulary import broadcast_to, move_axis, sum_over
+
+
+def vmap(graph: Graph, size: int, in_axes: Sequence[int], out_axes: Sequence[int] = ()) -> Graph:
+    """`graph` applied along a new axis of length `size`, to every element independently.
+
+    `in_axes`: for each input where the new axis stands, or -1 where the input is the same for every element.
+    `out_axes`: for each output where the new axis stands; empty means 0 for all.
+    """
+    places = tuple(out_axes) or (0,) * len(graph.outputs)
+    if size < 0:
+        raise GraphError(f"vmap got size {size}, expected at least 0")
+    if len(in_axes) != len(graph.inputs) or len(places) != len(graph.outputs):
+        raise GraphError(
+            f"vmap got {len(in_axes)} in_axes and {len(places)} out_axes "
+            f"for {len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        )
+    builder = GraphBuilder()
+    values: list[Value] = []
+    for one, axis in zip(graph.inputs, in_axes, strict=True):
+        if not -1 <= axis <= one.type.rank:
+            raise GraphError(f"vmap got axis {axis} for input {one.name!r} of type {one.type}")
+        shape = one.type.shape if axis < 0 else (*one.type.shape[:axis], size, *one.type.shape[axis:])
+        value = builder.input(one.name, one.type.with_shape(shape))
+        values.append(value if axis < 0 else move_axis(value, axis, 0))
+    outputs, stacked = _spread_axis(builder, graph, values, [axis >= 0 for axis in in_axes], size)
+    moved = []
+    for index, (value, has, place) in enumerate(zip(outputs, stacked, places, strict=True)):
+        whole = value if has else broadcast_to(value, (size, *value.shape))
+        if not 0 <= place < len(whole.shape):
+            raise GraphError(f"vmap got axis {place} for output {index} of type {graph.output_types[index]}")
+        moved.append(move_axis(whole, 0, place))
+    return builder.finish(moved, graph.output_names)
+
+
+def batch(graph: Graph, layout: Layout) -> Graph:
+    """`graph` of one example applied to the rows of a request; axis 0 of length `ROWS`.
+
+    Inputs: those of `graph`, with the rows in front except where the layout shares them. Outputs: those the layout
+    wants, stacked in front, or summed over the rows.
+    """
+    builder = GraphBuilder()
+    shared = set(layout.shared_inputs)
+    values = [
+        builder.input(one.name, one.type if i in shared else one.type.with_shape((ROWS, *one.type.shape)))
+        for i, one in enumerate(graph.inputs)
+    ]
+    has_rows = [i not in shared for i in range(len(values))]
+    outputs, stacked = _spread_axis(builder, graph, values, has_rows, ROWS)
+    wanted = layout.outputs or tuple(range(len(outputs)))
+    finished = []
+    for index in wanted:
+        value = outputs[index]
+        whole = value if stacked[index] else broadcast_to(value, (ROWS, *value.shape))
+        if index in layout.summed_outputs:
+            if whole.dtype is DType.BOOL:
+                raise GraphError(f"output {index} is bool and cannot be summed; convert it or stack it")
+            whole = sum_over(whole, (0,))
+        finished.append(whole)
+    return builder.finish(finished, [graph.output_name(i) for i in wanted])
+
+
+def _spread_axis(
+    builder: GraphBuilder, graph: Graph, operands: Sequence[Value], stacked: Sequence[bool], size: int
+) -> tuple[list[Value], list[bool]]:
+    """Run `graph` on values some of which have the new axis 0: its outputs, and which of them have it."""
+    values, has = list(operands), list(stacked)
+    for node in graph.nodes:
+        arguments = [values[n] for n in node.operands]
+        batched = [has[n] for n in node.operands]
+        if any(batched):
+            values.extend(node.op.batch(node.attributes, arguments, batched, size))
+        else:
+            values.extend(builder.emit_all(node.op, arguments, node.attributes, node.subgraphs))
+        has.extend([any(batched)] * len(node.results))
+    return [values[n] for n in graph.outputs], [has[n] for n in graph.outputs]

@@ -1,0 +1,62 @@
+"""The checker: a graph that passes here is sound, whoever made it.
+
+Every operand precedes its use, every type is what the op's type rule says, every index is in range, the batch axis
+stands at 0 only, and subgraphs nest within the limit. Tests run it before and after every transform and pass; whatever
+arrives from outside has been checked in the same way while it was decoded.
+"""
+
+from __future__ import annotations
+
+from gradwire_engine.builder import result_types
+from gradwire_engine.errors import EngineError, GraphError
+from gradwire_engine.graph import MAX_NESTING, Graph, Node
+from gradwire_engine.ops.table import OPS
+from gradwire_engine.types import MAX_RANK, ROWS, TensorType
+
+
+def verify(graph: Graph) -> None:
+    """GraphError, with a path, unless `graph` is sound."""
+    if graph.nesting > MAX_NESTING:
+        raise GraphError(f"subgraphs nest {graph.nesting} deep, at most {MAX_NESTING} is allowed")
+    types: list[TensorType] = []
+    for index, one in enumerate(graph.inputs):
+        verify_type(one.type, f"inputs[{index}].type")
+        types.append(one.type)
+    for position, node in enumerate(graph.nodes):
+        path = f"nodes[{position}]"
+        _verify_node(node, types, path)
+        types.extend(node.results)
+        for which, subgraph in enumerate(node.subgraphs):
+            try:
+                verify(subgraph)
+            except EngineError as error:
+                raise error.at(f"{path}.subgraphs[{which}]") from None
+    for index, number in enumerate(graph.outputs):
+        if not 0 <= number < len(types):
+            raise GraphError(f"value {number} does not exist; there are {len(types)}", path=f"outputs[{index}].value")
+
+
+def verify_type(type: TensorType, path: str) -> None:
+    """GraphError unless the rank is allowed and the batch axis stands at 0 only."""
+    if type.rank > MAX_RANK:
+        raise GraphError(f"got rank {type.rank}, the largest is {MAX_RANK}", path=path)
+    if any(length < 0 for length in type.shape[1:]) or (type.shape and type.shape[0] < ROWS):
+        raise GraphError(f"got shape {type.shape}, expected lengths of at least 0", path=path)
+
+
+def _verify_node(node: Node, types: list[TensorType], path: str) -> None:
+    if OPS.get(node.op.name) is not node.op:
+        raise GraphError(f"op {node.op.name!r} is not in the table", path=path)
+    for which, operand in enumerate(node.operands):
+        if not 0 <= operand < len(types):
+            raise GraphError(
+                f"value {operand} is not defined here; values 0 to {len(types) - 1} are", path=f"{path}.operands[{which}]"
+            )
+    try:
+        expected = result_types(node.op, node.attributes, [types[n] for n in node.operands], node.subgraphs)
+    except EngineError as error:
+        raise error.at(path) from None
+    if expected != node.results:
+        raise GraphError(f"{node.op.name}: results are {node.results}, its type rule says {expected}", path=path)
+    for type in node.results:
+        verify_type(type, path)
