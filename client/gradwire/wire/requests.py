@@ -1,0 +1,289 @@
+"""Requests: written by a client with one copy of its tensors, sliced by a server with none.
+
+A sliced request is what its bytes say, checked as far as that is possible without knowing the program: forms, ranges
+and limits. Tensors are views of the request's bytes. Only small messages inside (Batch, Options) go through protobuf,
+whose rule for repeated occurrences, that they merge, is that of their concatenated bytes. WireError for everything
+else.
+
+The work is linear in the number of tensors, at most `MAX_TENSORS`, whatever their size (but for bools, which are read).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+from gradwire.v1 import service_pb2
+from gradwire.wire.errors import WireError
+from gradwire.wire.fields import BYTES, VARINT, bytes_field, fields, header, integer_field, integers
+from gradwire.wire.tensors import Buffer, OutgoingTensor, TensorView, read_tensor, tensor_parts
+from gradwire_engine.program import Layout
+
+MAX_TENSORS: Final = 10_000
+"""Tensors in a request, and indices in each list of a batch layout."""
+
+MAX_ROWS: Final = (1 << 31) - 1
+"""Rows of a request."""
+
+MAX_LAYOUTS: Final = 64
+"""Batch layouts in a RegisterRequest."""
+
+_MAX_SMALL_MESSAGE = 256 << 10  # a Batch of two full lists of indices is below this
+_PROGRAM_ID = re.compile(rb"sha256:[0-9a-f]{64}")
+_NO_LAYOUT = Layout()
+_Message = TypeVar("_Message", bound=Message)
+
+
+class RequestOptions(NamedTuple):
+    """How to run: `timeout` in seconds from arrival, None if absent; `executor` as in the enum Executor."""
+
+    timeout: float | None = None
+    executor: int = 0
+
+
+_NO_OPTIONS = RequestOptions()
+
+
+class SlicedEvaluate(NamedTuple):
+    """An EvaluateRequest. `program_id` and `program` are empty where absent; `rows` is None without a batch."""
+
+    program_id: str
+    program: bytes
+    inputs: tuple[TensorView, ...]
+    rows: int | None
+    layout: Layout
+    options: RequestOptions
+
+
+class SlicedExplain(NamedTuple):
+    """An ExplainRequest."""
+
+    program_id: str
+    program: bytes
+    inputs: tuple[TensorView, ...]
+    mode: Literal["forward", "reverse"]
+    seeds: tuple[TensorView, ...]
+    options: RequestOptions
+
+
+class SlicedRegister(NamedTuple):
+    """A RegisterRequest."""
+
+    program: bytes
+    layouts: tuple[Layout, ...]
+
+
+class SlicedStreamItem(NamedTuple):
+    """An EvaluateStreamRequest; its content is ``data[start:end]``, nothing if `kind` is empty."""
+
+    id: int
+    kind: Literal["", "evaluate", "blob"]
+    data: bytes
+    start: int
+    end: int
+
+
+def slice_evaluate(data: bytes, start: int = 0, end: int | None = None) -> SlicedEvaluate:
+    """The EvaluateRequest in ``data[start:end]``."""
+    program_id = ""
+    program = b""
+    inputs: list[TensorView] = []
+    batch: bytes | None = None
+    outputs: list[int] = []
+    options = b""
+    for number, kind, a, b in fields(data, start, len(data) if end is None else end):
+        if number == 3 and kind == BYTES:
+            inputs.append(read_tensor(data, a, b, f"inputs[{len(inputs)}]"))
+            if len(inputs) > MAX_TENSORS:
+                raise WireError(f"more than {MAX_TENSORS:,} tensors", path="inputs")
+        elif number == 1 and kind == BYTES:
+            program_id = _program_id(data[a:b])
+        elif number == 2 and kind == BYTES:
+            program = data[a:b]
+        elif number == 4 and kind == BYTES:
+            batch = (batch or b"") + _small(data, a, b, "batch")
+        elif number == 5 and kind in (BYTES, VARINT):
+            outputs += [value & 0xFFFFFFFF for value in integers(data, kind, a, b, MAX_TENSORS, "outputs")]
+        elif number == 6 and kind == BYTES:
+            options += _small(data, a, b, "options")
+    if len(outputs) > MAX_TENSORS:
+        raise WireError(f"more than {MAX_TENSORS:,} indices", path="outputs")
+    if batch is None:
+        rows, layout = None, Layout(outputs=tuple(outputs)) if outputs else _NO_LAYOUT
+    else:
+        rows, layout = _batch(batch, tuple(outputs))
+    return SlicedEvaluate(program_id, program, tuple(inputs), rows, layout, _options(options))
+
+
+def slice_explain(data: bytes) -> SlicedExplain:
+    """The ExplainRequest in `data`."""
+    program_id = ""
+    program = b""
+    tensors: dict[int, list[TensorView]] = {3: [], 5: []}
+    mode = 0
+    options = b""
+    for number, kind, a, b in fields(data, 0, len(data)):
+        if number in tensors and kind == BYTES:
+            found = tensors[number]
+            found.append(read_tensor(data, a, b, f"{'inputs' if number == 3 else 'seeds'}[{len(found)}]"))
+            if len(found) > MAX_TENSORS:
+                raise WireError(f"more than {MAX_TENSORS:,} tensors", path="inputs" if number == 3 else "seeds")
+        elif number == 1 and kind == BYTES:
+            program_id = _program_id(data[a:b])
+        elif number == 2 and kind == BYTES:
+            program = data[a:b]
+        elif number == 4 and kind == VARINT:
+            mode = a & 0xFFFFFFFF
+        elif number == 6 and kind == BYTES:
+            options += _small(data, a, b, "options")
+    if mode > service_pb2.EXPLAIN_MODE_REVERSE:
+        raise WireError(f"mode {mode} does not exist; use 1 (forward) or 2 (reverse)", path="mode")
+    named: Literal["forward", "reverse"] = "reverse" if mode == service_pb2.EXPLAIN_MODE_REVERSE else "forward"
+    return SlicedExplain(program_id, program, tuple(tensors[3]), named, tuple(tensors[5]), _options(options))
+
+
+def slice_register(data: bytes) -> SlicedRegister:
+    """The RegisterRequest in `data`."""
+    program = b""
+    layouts: list[Layout] = []
+    for number, kind, a, b in fields(data, 0, len(data)):
+        if number == 1 and kind == BYTES:
+            program = data[a:b]
+        elif number == 2 and kind == BYTES:
+            if len(layouts) == MAX_LAYOUTS:
+                raise WireError(f"more than {MAX_LAYOUTS} layouts", path="layouts")
+            path = f"layouts[{len(layouts)}]"
+            layouts.append(_batch(_small(data, a, b, path), (), path)[1])
+    return SlicedRegister(program, tuple(layouts))
+
+
+def slice_stream_item(data: bytes) -> SlicedStreamItem:
+    """The EvaluateStreamRequest in `data`; its content is not looked at."""
+    item = SlicedStreamItem(0, "", data, 0, 0)
+    for number, kind, a, b in fields(data, 0, len(data)):
+        if number == 1 and kind == VARINT:
+            item = item._replace(id=a)
+        elif number in (2, 3) and kind == BYTES:
+            named: Literal["evaluate", "blob"] = "evaluate" if number == 2 else "blob"
+            if named == item.kind:
+                merged = item.data[item.start : item.end] + data[a:b]
+                item = SlicedStreamItem(item.id, named, merged, 0, len(merged))
+            else:
+                item = SlicedStreamItem(item.id, named, data, a, b)
+    return item
+
+
+def evaluate_parts(
+    *,
+    program_id: str = "",
+    program: bytes = b"",
+    inputs: Iterable[OutgoingTensor] = (),
+    rows: int | None = None,
+    layout: Layout = _NO_LAYOUT,
+    options: RequestOptions = _NO_OPTIONS,
+) -> list[Buffer]:
+    """An EvaluateRequest in parts: ``b"".join(parts)`` is the message. `rows` None leaves the batch out."""
+    parts: list[Buffer] = [bytes_field(1, program_id.encode()), bytes_field(2, program)]
+    for tensor in inputs:
+        parts += tensor_parts(3, tensor)
+    if rows is not None:
+        batch = service_pb2.Batch(
+            rows=rows, shared_inputs=layout.shared_inputs, summed_outputs=layout.summed_outputs
+        ).SerializeToString()
+        parts += [header(4, len(batch)), batch]
+    if layout.outputs:
+        parts.append(service_pb2.EvaluateRequest(outputs=layout.outputs).SerializeToString())
+    parts.append(_options_field(options))
+    return parts
+
+
+def explain_parts(
+    *,
+    program: bytes,
+    inputs: Iterable[OutgoingTensor] = (),
+    mode: Literal["forward", "reverse"] = "forward",
+    seeds: Iterable[OutgoingTensor] = (),
+    options: RequestOptions = _NO_OPTIONS,
+) -> list[Buffer]:
+    """An ExplainRequest in parts, as in `evaluate_parts`."""
+    parts: list[Buffer] = [bytes_field(2, program)]
+    for tensor in inputs:
+        parts += tensor_parts(3, tensor)
+    parts.append(integer_field(4, service_pb2.ExplainMode.Value(f"EXPLAIN_MODE_{mode.upper()}")))
+    for tensor in seeds:
+        parts += tensor_parts(5, tensor)
+    parts.append(_options_field(options))
+    return parts
+
+
+def stream_item_parts(id: int, evaluate: Sequence[Buffer]) -> list[Buffer]:
+    """An EvaluateStreamRequest in parts, from those of its EvaluateRequest."""
+    return [integer_field(1, id), header(2, size_of(evaluate)), *evaluate]
+
+
+def size_of(parts: Iterable[Buffer]) -> int:
+    """Bytes of a message in parts."""
+    return sum([part.nbytes if not isinstance(part, bytes) else len(part) for part in parts])
+
+
+def _options_field(options: RequestOptions) -> bytes:
+    if options == (None, 0):
+        return b""
+    message = service_pb2.Options(executor=options.executor)  # type: ignore[arg-type]  # enums are plain numbers here
+    if options.timeout is not None:
+        message.timeout.FromNanoseconds(round(options.timeout * 1e9))
+    return bytes_field(6, message.SerializeToString())
+
+
+def _program_id(text: bytes) -> str:
+    if text and not _PROGRAM_ID.fullmatch(text):
+        raise WireError(f'{text[:80]!r}; expected "sha256:" and 64 lower-case hexadecimal digits', path="program_id")
+    return text.decode("ascii")
+
+
+def _small(data: bytes, start: int, end: int, path: str) -> bytes:
+    if end - start > _MAX_SMALL_MESSAGE:
+        raise WireError(f"{end - start:,} bytes; at most {_MAX_SMALL_MESSAGE:,} are allowed", path=path)
+    return data[start:end]
+
+
+def _parsed(message: _Message, data: bytes, path: str) -> _Message:
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        raise WireError("does not parse", path=path) from None
+    return message
+
+
+def _batch(data: bytes, outputs: tuple[int, ...], path: str = "batch") -> tuple[int, Layout]:
+    batch = _parsed(service_pb2.Batch(), data, path)
+    rows = batch.rows
+    if rows > MAX_ROWS:
+        raise WireError(f"{rows:,} rows; at most {MAX_ROWS:,} are allowed", path=f"{path}.rows")
+    shared = _ascending(batch.shared_inputs, f"{path}.shared_inputs")
+    summed = _ascending(batch.summed_outputs, f"{path}.summed_outputs")
+    return rows, Layout(shared, summed, outputs)
+
+
+def _ascending(indices: Sequence[int], path: str) -> tuple[int, ...]:
+    if not indices:
+        return ()
+    if len(indices) > MAX_TENSORS:
+        raise WireError(f"more than {MAX_TENSORS:,} indices", path=path)
+    found = tuple(indices)
+    if any(found[i] >= found[i + 1] for i in range(len(found) - 1)):
+        raise WireError("indices must be ascending, none twice", path=path)
+    return found
+
+
+def _options(data: bytes) -> RequestOptions:
+    if not data:
+        return _NO_OPTIONS
+    options = _parsed(service_pb2.Options(), data, "options")
+    if options.executor not in (0, 1, 2):
+        raise WireError(f"executor {options.executor} does not exist; use 1 (reference) or 2 (native)", path="options")
+    if not options.HasField("timeout"):
+        return RequestOptions(None, options.executor)
+    return RequestOptions(options.timeout.seconds + options.timeout.nanos * 1e-9, options.executor)

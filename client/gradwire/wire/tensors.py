@@ -1,0 +1,180 @@
+"""Tensor messages: numpy arrays to bytes, bytes to arrays or to views of a message, and digests.
+
+Data are little-endian, in C order, without padding. Decoding is strict: the length must be what type and shape say, a
+bool is the byte 0 or 1, a digest has 32 bytes, a rank is at most 16; everything else is a WireError that names the
+field. A view does not copy and keeps the message alive; arrays made from a message are copied once, and writable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from gradwire.wire.errors import WireError
+from gradwire.wire.fields import (
+    BYTES,
+    VARINT,
+    bytes_field,
+    encoded_varint,
+    fields,
+    header,
+    integers,
+    packed_field,
+    signed,
+)
+from gradwire_engine.types import MAX_RANK, DType, TensorType
+
+Buffer = bytes | memoryview | np.ndarray
+"""Bytes that are passed on without a copy; an array is C-contiguous and little-endian."""
+
+DIGEST_BYTES: Final = 32
+
+_DTYPE = 1
+_SHAPE = 2
+_DATA = 3
+_DIGEST = 4
+
+WIRE_DTYPES: Final = {
+    DType.FLOAT32: 1,
+    DType.FLOAT64: 2,
+    DType.INT32: 3,
+    DType.INT64: 4,
+    DType.BOOL: 5,
+}
+"""The numbers of the enum `DType` of the wire contract."""
+
+_DTYPES: Final = {number: dtype for dtype, number in WIRE_DTYPES.items()}
+_LITTLE_ENDIAN: Final = {dtype: dtype.numpy.newbyteorder("<") for dtype in DType}
+
+
+class OutgoingTensor(NamedTuple):
+    """A tensor to be sent: inline (`data`, as `packed_array` makes them), by `digest` (data is None), or both."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    data: np.ndarray | None
+    digest: bytes = b""
+
+    @staticmethod
+    def inline(array: np.ndarray, digest: bytes = b"") -> OutgoingTensor:
+        """An array, copied only where it is not little-endian and in C order; with `digest`, to be kept."""
+        dtype = DType.of(array.dtype)
+        return OutgoingTensor(dtype, array.shape, packed_array(array, dtype), digest)
+
+
+class TensorView(NamedTuple):
+    """A tensor in a message: `data` is a view of the message, None where the tensor is sent by its digest alone.
+
+    `digest` is empty where none was sent. With both, the sender asks that the data be kept; nobody has compared them
+    yet.
+    """
+
+    dtype: DType
+    shape: tuple[int, ...]
+    data: memoryview | None
+    digest: bytes
+
+    @property
+    def type(self) -> TensorType:
+        """Element type and shape."""
+        return TensorType(self.dtype, self.shape)
+
+
+def tensor_digest(dtype: DType, shape: tuple[int, ...], data: bytes | memoryview) -> bytes:
+    """The 32 bytes that name an array: SHA-256 over dtype, rank, lengths and data, as the wire contract has it."""
+    hashed = hashlib.sha256(bytes((WIRE_DTYPES[dtype], len(shape))))
+    hashed.update(b"".join([length.to_bytes(8, "little") for length in shape]))
+    hashed.update(data)
+    return hashed.digest()
+
+
+def read_tensor(data: bytes, start: int, end: int, path: str = "tensor") -> TensorView:
+    """The Tensor message in ``data[start:end]``; WireError, with `path` before the field's name, where it is none."""
+    number_of_dtype = 0
+    shape: tuple[int, ...] = ()
+    first = last = 0
+    digest = b""
+    try:
+        for number, kind, a, b in fields(data, start, end):
+            if number == _DATA and kind == BYTES:
+                first, last = a, b
+            elif number == _SHAPE and kind in (BYTES, VARINT):
+                shape += tuple([signed(length) for length in integers(data, kind, a, b, MAX_RANK, "shape")])
+                if len(shape) > MAX_RANK:
+                    raise WireError(f"{len(shape)} axes; at most {MAX_RANK} are allowed", path="shape")
+            elif number == _DTYPE and kind == VARINT:
+                number_of_dtype = a
+            elif number == _DIGEST and kind == BYTES:
+                digest = data[a:b]
+        return _checked(data, number_of_dtype, shape, first, last, digest)
+    except WireError as error:
+        raise error.at(path) from None
+
+
+def _checked(
+    data: bytes, number_of_dtype: int, shape: tuple[int, ...], first: int, last: int, digest: bytes
+) -> TensorView:
+    dtype = _DTYPES.get(number_of_dtype)
+    if dtype is None:
+        supported = ", ".join(f"{number} ({one.value})" for number, one in _DTYPES.items())
+        raise WireError(f"element type {number_of_dtype} does not exist; use one of {supported}", path="dtype")
+    if shape and min(shape) < 0:
+        raise WireError(f"shape {list(shape)} has a negative length", path="shape")
+    if digest and len(digest) != DIGEST_BYTES:
+        raise WireError(f"{len(digest)} bytes; a digest has {DIGEST_BYTES}", path="digest")
+    nbytes = dtype.itemsize * math.prod(shape)
+    if last - first != nbytes:
+        if first == last and digest:
+            return TensorView(dtype, shape, None, digest)
+        raise WireError(
+            f"{last - first:,} bytes; {TensorType(dtype, shape)} has {nbytes:,}"
+            + ("" if last - first else " (only a tensor with a digest may come without data)"),
+            path="data",
+        )
+    content = memoryview(data)[first:last]
+    if dtype is DType.BOOL and nbytes and np.frombuffer(content, np.uint8).max() > 1:
+        raise WireError("a bool is the byte 0 or 1, nothing else", path="data")
+    return TensorView(dtype, shape, content, digest)
+
+
+def read_array(data: bytes, start: int, end: int, path: str = "tensor") -> np.ndarray:
+    """The inline Tensor message in ``data[start:end]`` as a new, writable array in the machine's byte order."""
+    view = read_tensor(data, start, end, path)
+    if view.data is None:
+        raise WireError("sent by digest where data are expected", path=path)
+    return array_of(view.dtype, view.shape, view.data)
+
+
+def array_of(dtype: DType, shape: tuple[int, ...], data: bytes | memoryview) -> np.ndarray:
+    """Little-endian bytes in C order as a new, writable array in the machine's byte order."""
+    return np.frombuffer(data, _LITTLE_ENDIAN[dtype]).reshape(shape).astype(dtype.numpy)
+
+
+def packed_array(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """The array as it travels: little-endian, C order; the same object where it is so already."""
+    return np.asarray(array, dtype=_LITTLE_ENDIAN[dtype], order="C")
+
+
+def tensor_head(dtype: DType, shape: tuple[int, ...], nbytes: int, digest: bytes = b"") -> bytes:
+    """A Tensor message up to its data: to be followed by exactly `nbytes` bytes of data, if that is not 0."""
+    dtype_field = _DTYPE_FIELDS[dtype]
+    digest_field = bytes_field(_DIGEST, digest)
+    shape_field = packed_field(_SHAPE, shape) if shape else b""
+    return b"".join((dtype_field, shape_field, digest_field, header(_DATA, nbytes) if nbytes else b""))
+
+
+def tensor_parts(number: int, tensor: OutgoingTensor) -> list[Buffer]:
+    """A whole Tensor as field `number` of a message, in parts to be joined."""
+    nbytes = 0 if tensor.data is None else tensor.data.nbytes
+    head = tensor_head(tensor.dtype, tensor.shape, nbytes, tensor.digest)
+    parts: list[Buffer] = [header(number, len(head) + nbytes), head]
+    if tensor.data is not None:
+        parts.append(tensor.data)
+    return parts
+
+
+_DTYPE_FIELDS: Final = {
+    dtype: encoded_varint(_DTYPE << 3 | VARINT) + encoded_varint(number) for dtype, number in WIRE_DTYPES.items()
+}
