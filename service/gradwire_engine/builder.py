@@ -54,7 +54,20 @@ class GraphBuilder:
 
         GraphError where the op's type rule refuses the operands.
         """
-        record = OPS[op] if isinstance(op, str) else op
+        return self._intern(OPS[op] if isinstance(op, str) else op, operands, attributes, subgraphs, None)
+
+    def copy(self, node: Node, operands: Sequence[Value]) -> tuple[Value, ...]:
+        """The results of `node` on other operands *of the same types*; the type rule is not asked again."""
+        return self._intern(node.op, operands, node.attributes, node.subgraphs, node.results)
+
+    def _intern(
+        self,
+        record: Op,
+        operands: Sequence[Value],
+        attributes: Attributes,
+        subgraphs: Sequence[Any],
+        results: tuple[TensorType, ...] | None,
+    ) -> tuple[Value, ...]:
         numbers = tuple([operand.number for operand in operands])
         key = (record, numbers, attributes, tuple([g.hash for g in subgraphs])) if subgraphs else (record, numbers, attributes)
         known = self._interned.get(key)
@@ -63,7 +76,8 @@ class GraphBuilder:
         for operand in operands:
             if operand.builder is not self:
                 raise GraphError(f"{record.name}: operand {operand} belongs to another graph")
-        results = result_types(record, attributes, [operand.type for operand in operands], subgraphs)
+        if results is None:
+            results = result_types(record, attributes, [operand.type for operand in operands], subgraphs)
         values = tuple([Value(self, self._count + i, type) for i, type in enumerate(results)])
         self._count += len(values)
         self._nodes.append((Node(record, numbers, attributes, tuple(subgraphs), results), values))
@@ -81,9 +95,7 @@ class GraphBuilder:
             raise GraphError(f"got operands ({got}) for {', '.join(map(str, graph.input_types))}")
         values: list[Value] = list(operands)
         for node in graph.nodes:
-            values.extend(
-                self.emit_all(node.op, [values[n] for n in node.operands], node.attributes, node.subgraphs)
-            )
+            values.extend(self.copy(node, [values[n] for n in node.operands]))
         return [values[number] for number in graph.outputs]
 
     def finish(self, outputs: Sequence[Value], names: Sequence[str] = ()) -> Graph:

@@ -40,7 +40,7 @@ def prepare(program: Program, layout: Layout, limits: Limits | None = None) -> P
     limits = limits or Limits()
     graph = apply(program.graph, program.transforms, limits)
     _check_layout(graph, layout)
-    optimised = optimise(batch(optimise(graph), layout))
+    optimised = optimise(batch(graph, layout))
     if optimised.size > limits.nodes:
         raise LimitError(
             "the program is too large when batched",

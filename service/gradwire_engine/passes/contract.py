@@ -25,6 +25,8 @@ Made = dict[int, tuple[Node, tuple[Value, ...]]]
 
 def contract(graph: Graph) -> Graph:
     """`graph` with sums of products turned into contractions."""
+    if not any(node.op.name == "sum" for node in graph.nodes):
+        return graph
     builder = GraphBuilder()
     values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
     made: Made = {}
@@ -33,11 +35,7 @@ def contract(graph: Graph) -> Graph:
         operands = tuple(values[n] for n in node.operands)
         better = _contracted(made, node, operands[0]) if node.op.name == "sum" else None
         changed = changed or better is not None
-        results = (
-            (better,)
-            if better is not None
-            else builder.emit_all(node.op, operands, node.attributes, node.subgraphs)
-        )
+        results = (better,) if better is not None else builder.copy(node, operands)
         for result in results:
             made.setdefault(result.number, (node, operands))
         values.extend(results)

@@ -21,6 +21,8 @@ SMALL = 4096
 
 def fold(graph: Graph, libraries: Collection[str] = ("numpy", "scipy")) -> Graph:
     """`graph` with constant nodes evaluated, as far as the named libraries suffice for that."""
+    if not _has_constant_nodes(graph):
+        return graph
     builder = GraphBuilder()
     values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
     arrays: dict[int, np.ndarray] = {}
@@ -32,16 +34,22 @@ def fold(graph: Graph, libraries: Collection[str] = ("numpy", "scipy")) -> Graph
             if len(operands) == len(known) and node.op.library in libraries and _worthwhile(node, operands):
                 array = np.asarray(node.op.evaluate(node.attributes, *operands))
                 arrays[first] = array
-                folded = folded or bool(node.operands)
+                folded = folded or node.op.name != "constant"
                 values.append(builder.constant(array))
             else:
-                results = builder.emit_all(
-                    node.op, [values[n] for n in node.operands], node.attributes, node.subgraphs
-                )
-                values.extend(results)
-    if not folded:
-        return graph
-    return builder.finish([values[n] for n in graph.outputs], graph.output_names)
+                values.extend(builder.copy(node, [values[n] for n in node.operands]))
+    return builder.finish([values[n] for n in graph.outputs], graph.output_names) if folded else graph
+
+
+def _has_constant_nodes(graph: Graph) -> bool:
+    """Whether any node but a constant depends on constants only; most graphs have none, and need no walk."""
+    constant = bytearray(len(graph.types))
+    for first, node in graph.numbered():
+        if all([constant[n] for n in node.operands]):
+            if node.op.name != "constant" and not node.attributes.mentions_rows:
+                return True
+            constant[first] = node.op.name == "constant"
+    return False
 
 
 def _worthwhile(node: Node, operands: list[np.ndarray]) -> bool:

@@ -27,5 +27,5 @@ def inline_calls(graph: Graph, limit: int) -> Graph:
         if node.op.name == "call":
             values.extend(builder.inline(inline_calls(node.subgraphs[0], limit), arguments))
         else:
-            values.extend(builder.emit_all(node.op, arguments, node.attributes, node.subgraphs))
+            values.extend(builder.copy(node, arguments))
     return builder.finish([values[n] for n in graph.outputs], graph.output_names)

@@ -41,7 +41,7 @@ class _Rewriter:
         if better is not None:
             self.changed = True
             return (better,)
-        results = self.builder.emit_all(node.op, operands, node.attributes, node.subgraphs)
+        results = self.builder.copy(node, operands)
         for result in results:
             self.made_by.setdefault(result.number, (node, tuple(operands)))
         if isinstance(node.attributes, Constant):

@@ -52,7 +52,7 @@ def push_forward(
     moved = list(tangents)
     for node in graph.nodes:
         arguments = [values[n] for n in node.operands]
-        results = builder.emit_all(node.op, arguments, node.attributes, node.subgraphs)
+        results = builder.copy(node, arguments)
         values.extend(results)
         directions = [moved[n] for n in node.operands]
         if any(directions):

@@ -76,7 +76,7 @@ def _split(joint: Graph, primal_inputs: int, primal_outputs: int, active: tuple[
         for builder, known, wanted in ((forward, primal, _PRIMAL), (backward, linear, _LINEAR)):
             if kinds[first] not in (_CONSTANT, wanted):
                 continue
-            results = builder.emit_all(node.op, [known[n] for n in node.operands], node.attributes, node.subgraphs)
+            results = builder.copy(node, [known[n] for n in node.operands])
             known.update(zip(range(first, first + len(results)), results, strict=True))
     return Linearized(
         primal=forward.finish([primal[n] for n in (*joint.outputs[:primal_outputs], *residuals)]),

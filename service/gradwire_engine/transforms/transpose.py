@@ -57,7 +57,7 @@ def pull_back(
             values.extend([None] * len(node.results))
         else:
             arguments = [value for n in node.operands if (value := values[n]) is not None]
-            values.extend(builder.emit_all(node.op, arguments, node.attributes, node.subgraphs))
+            values.extend(builder.copy(node, arguments))
 
     adjoints: list[Masked | None] = [None] * len(values)
     for number, cotangent in zip(linear.outputs, cotangents, strict=True):

@@ -87,6 +87,6 @@ def _spread_axis(
         if any(batched):
             values.extend(node.op.batch(node.attributes, arguments, batched, size))
         else:
-            values.extend(builder.emit_all(node.op, arguments, node.attributes, node.subgraphs))
+            values.extend(builder.copy(node, arguments))
         has.extend([any(batched)] * len(node.results))
     return [values[n] for n in graph.outputs], [has[n] for n in graph.outputs]
