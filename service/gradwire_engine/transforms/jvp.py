@@ -56,7 +56,7 @@ def push_forward(
         values.extend(results)
         directions = [moved[n] for n in node.operands]
         if any(directions):
-            moved.extend(_node_tangents(builder, node, arguments, results, directions))
+            moved.extend(node_tangents(builder, node, arguments, results, directions))
         else:
             moved.extend([None] * len(results))
     return [values[n] for n in graph.outputs], [moved[n] for n in graph.outputs]
@@ -67,7 +67,7 @@ def instantiate(value: Value, tangent: Masked | None) -> Value:
     return zeros(value.builder, value.type) if tangent is None else tangent.value  # type: ignore[arg-type]
 
 
-def _node_tangents(
+def node_tangents(
     builder: GraphBuilder,
     node: Node,
     operands: Sequence[Value],

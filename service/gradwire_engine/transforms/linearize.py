@@ -45,11 +45,15 @@ def linearize(graph: Graph, inputs: Sequence[int], outputs: Sequence[int]) -> Li
     moved = [pushed[index] for index in outputs]
     active = tuple(i for i, tangent in enumerate(moved) if tangent is not None)
     joint = builder.finish([*results, *(tangent.value for tangent in moved if tangent is not None)])
-    return _split(joint, len(values), len(results), active)
+    return split(joint, len(values), len(results), active)
 
 
-def _split(joint: Graph, primal_inputs: int, primal_outputs: int, active: tuple[int, ...]) -> Linearized:
-    """Cut a graph of values and tangents where tangents begin to matter."""
+def split(joint: Graph, primal_inputs: int, primal_outputs: int, active: tuple[int, ...]) -> Linearized:
+    """Cut a graph of values and tangents in two, where tangents begin to matter.
+
+    Its inputs are `primal_inputs` values, then tangents; its outputs `primal_outputs` values, then the tangents of the
+    outputs `active`.
+    """
     kinds = [_PRIMAL] * primal_inputs + [_LINEAR] * (len(joint.inputs) - primal_inputs)
     for node in joint.nodes:
         kind = max([kinds[n] for n in node.operands], default=_CONSTANT)
