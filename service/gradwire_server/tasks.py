@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 from gradwire_engine.types import DType, TensorType
 
 if TYPE_CHECKING:
+    from gradwire_engine.cost import Cost
     from gradwire_engine.graph import Input
-    from gradwire_engine.plan import Cost
 
 Bytes = bytes | memoryview
 """Raw bytes; a memoryview is one-dimensional, of single bytes and contiguous."""
@@ -116,8 +116,8 @@ class WorkerLimits:
     """Limits of each worker; bytes unless the name says otherwise.
 
     `memory_bytes`: what it may allocate above what an idle worker has. `arena_bytes`: inputs and outputs of one task.
-    `arena_keep_bytes`: what an idle worker's arena keeps. `plans`, `plan_bytes`: compiled plans it keeps, by count and by
-    encoded size (the newest is always kept). `constants`: constants it keeps mapped.
+    `arena_keep_bytes`: what an idle worker's arena keeps. `plans`, `plan_bytes`: compiled plans it keeps, by count and
+    by encoded size (the newest is always kept). `constants`: constants it keeps mapped.
     """
 
     memory_bytes: int = 2 << 30
@@ -132,8 +132,8 @@ class WorkerLimits:
 class PreparedProgram:
     """What is known of a program in one batch layout, before it runs.
 
-    `plan_id` is the structural hash of the optimised graph: programs that differ in names only share a plan. `inputs` and
-    `outputs` are the program's signature after all transforms, types of one example, all outputs whichever are
+    `plan_id` is the structural hash of the optimised graph: programs that differ in names only share a plan. `inputs`
+    and `outputs` are the program's signature after all transforms, types of one example, all outputs whichever are
     selected. `cost` is that of the plan, a bound by rows. `mode` is value, forward, reverse or mixed.
     """
 
@@ -177,9 +177,9 @@ class PrepareRefused(Exception):
     """A program was not prepared.
 
     `reason`: what the engine said (INVALID_GRAPH, MALFORMED_REQUEST, UNSUPPORTED_OP, UNSUPPORTED_OPSET,
-    PROGRAM_TOO_EXPENSIVE), or PREPARE_TIME_LIMIT, PREPARE_MEMORY_LIMIT, QUEUE_FULL, WORKER_LOST, INTERNAL. `path`,
-    `details` and `log` as in `TaskFailed`. `is_lasting` says that the same program would be refused again, so that the
-    refusal may be cached. `retry_after` is in seconds, where trying again may help.
+    PROGRAM_TOO_EXPENSIVE), or PREPARE_TIME_LIMIT, PREPARE_MEMORY_LIMIT, QUEUE_FULL, SERVER_DRAINING, WORKER_LOST,
+    INTERNAL. `path`, `details` and `log` as in `TaskFailed`. `is_lasting` says that the same program would be refused
+    again, so that the refusal may be cached. `retry_after` is in seconds, where trying again may help.
     """
 
     def __init__(
@@ -203,4 +203,4 @@ class PrepareRefused(Exception):
     @property
     def is_lasting(self) -> bool:
         """Whether the same program would be refused again."""
-        return self.reason not in ("QUEUE_FULL", "WORKER_LOST", "INTERNAL")
+        return self.reason not in ("QUEUE_FULL", "SERVER_DRAINING", "WORKER_LOST", "INTERNAL")

@@ -1,0 +1,41 @@
+"""How a child process begins: it outlives stop signals, ends with the front, keeps to its memory, and says READY."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradwire_server.frames import Channel, Kind
+from gradwire_server.resources import (
+    end_with_parent,
+    limit_memory,
+    outlive_stop_signals,
+    volunteer_for_oom,
+    watch_memory,
+)
+
+
+def enter(arguments: Sequence[str]) -> tuple[Channel, Sequence[str]]:
+    """The channel to the front, and the arguments that are left; `arguments` are those after the module's name."""
+    outlive_stop_signals()
+    end_with_parent(int(arguments[1]))
+    volunteer_for_oom()
+    return Channel(socket.socket(fileno=int(arguments[0]))), arguments[2:]
+
+
+def say_ready(channel: Channel, memory_bytes: int) -> None:
+    """Limit this process to `memory_bytes` more than it holds now, and tell the front that it can begin.
+
+    What every task needs is taken before: numpy's BLAS gets its buffers, and what was imported leaves the collector.
+    """
+    np.dot(np.ones((64, 64)), np.ones((64, 64)))
+    gc.collect()
+    gc.freeze()
+    enforced = limit_memory(memory_bytes)
+    if not enforced:
+        watch_memory(memory_bytes)
+    channel.send(Kind.READY, int(enforced), os.getpid())

@@ -1,0 +1,66 @@
+"""A refusal or failure on its way from a child process to the front: reason, message, path, details, and a log text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gradwire_engine.errors import EngineError, LimitError
+from gradwire_server.frames import ChannelClosed, pack_parts, unpack_parts
+from gradwire_server.tasks import Bytes
+
+_MESSAGE = 4096
+_LOG = 16384
+_FIXED = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """What went wrong, as plain data; see `TaskFailed` for the fields."""
+
+    reason: str
+    message: str
+    path: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+
+    @staticmethod
+    def of(error: EngineError) -> Failure:
+        """What the engine refused; a limit's details are its name, value, limit and unit."""
+        details = {}
+        if isinstance(error, LimitError):
+            details = limit_details(name=error.name, value=error.value, limit=error.limit, unit=error.unit)
+        return Failure(reason=error.reason, message=error.message, path=error.path, details=details)
+
+    @staticmethod
+    def internal(log: str) -> Failure:
+        """A fault of ours: the client gets a fixed text, the log gets the rest."""
+        return Failure(reason="INTERNAL", message="internal error", log=log)
+
+    def pack(self) -> list[Bytes]:
+        """As a payload; texts of unreasonable length are cut."""
+        texts = [self.reason, self.message[:_MESSAGE], self.path[:_MESSAGE], self.log[-_LOG:]]
+        for name, value in self.details.items():
+            texts += [name, value]
+        return pack_parts([text.encode("utf-8", "replace") for text in texts])
+
+    @staticmethod
+    def unpack(payload: memoryview) -> Failure:
+        """From a payload."""
+        texts = [bytes(part).decode("utf-8", "replace") for part in unpack_parts(payload)]
+        if len(texts) < _FIXED or len(texts) % 2:
+            raise ChannelClosed(f"a failure of {len(texts)} texts")
+        reason, message, path, log, *details = texts
+        return Failure(
+            reason=reason,
+            message=message,
+            path=path,
+            log=log,
+            details=dict(zip(details[::2], details[1::2], strict=True)),
+        )
+
+
+def limit_details(*, name: str, limit: float, unit: str, value: float | None = None) -> dict[str, str]:
+    """The details of an error about a limit; `value` where it is known what was asked for."""
+    known = {"name": name, "limit": f"{limit:.15g}", "unit": unit}
+    return known if value is None else {**known, "value": f"{value:.15g}"}
