@@ -69,7 +69,11 @@ class GraphBuilder:
         results: tuple[TensorType, ...] | None,
     ) -> tuple[Value, ...]:
         numbers = tuple([operand.number for operand in operands])
-        key = (record, numbers, attributes, tuple([g.hash for g in subgraphs])) if subgraphs else (record, numbers, attributes)
+        key = (
+            (record, numbers, attributes, tuple([g.hash for g in subgraphs]))
+            if subgraphs
+            else (record, numbers, attributes)
+        )
         known = self._interned.get(key)
         if known is not None:
             return known

@@ -1,9 +1,9 @@
 """What the engine refuses, and how it says so.
 
     EngineError                 everything the engine raises on purpose
-    ├── GraphError              a graph, program or argument that cannot be right         INVALID_GRAPH
-    ├── UnsupportedError        an op or opset that this engine does not know             UNSUPPORTED_OP, UNSUPPORTED_OPSET
-    └── LimitError              a graph that is right but larger than a limit allows      PROGRAM_TOO_EXPENSIVE
+    ├── GraphError              a graph, program or argument that cannot be right       INVALID_GRAPH
+    ├── UnsupportedError        an op, or opset, that this engine does not know         UNSUPPORTED_OP (or _OPSET)
+    └── LimitError              a graph that is right but larger than a limit allows    PROGRAM_TOO_EXPENSIVE
 
 `reason` is stable and meant for programs; the message is meant for people and says what was got, what was expected and
 what to do. `path` names the part of the program at fault, for example ``graph.nodes[17].operands[0]``.

@@ -68,7 +68,7 @@ def explain(
     """The trace table of `graph` at `inputs`.
 
     `mode` is forward or reverse. `seeds`: a tangent for each input (forward) or a cotangent for each output (reverse),
-    of its type; those of integers and bools are ignored. Without seeds there is one column for each unit seed, up to 64.
+    of its type; those of integers and bools are ignored. Without seeds there is one column a unit seed, up to 64.
     LimitError for a graph of more than `max_values` values or too many columns, GraphError for inputs or seeds that
     do not fit.
     """
@@ -81,7 +81,8 @@ def explain(
     names = [one.name for one in graph.inputs] if mode == "forward" else _output_names(graph)
     if seeds:
         _require_types(seeds, seeded, "seed")
-        columns, directions = ("d",), [list(seeds)]
+        columns: tuple[str, ...] = ("d",)
+        directions = [list(seeds)]
     else:
         columns, directions = _unit_seeds(seeded, names, "d/d" if mode == "forward" else "d ")
     values, derivatives = (_tangents if mode == "forward" else _adjoints)(graph, list(inputs), directions)
@@ -190,9 +191,7 @@ def _adjoints(
     return found, columns
 
 
-def _rows(
-    graph: Graph, values: Sequence[np.ndarray], columns: Sequence[Column], mode: str
-) -> tuple[TraceRow, ...]:
+def _rows(graph: Graph, values: Sequence[np.ndarray], columns: Sequence[Column], mode: str) -> tuple[TraceRow, ...]:
     names = value_names(graph)
     expressions = names[: len(graph.inputs)]
     for node in graph.nodes:

@@ -69,7 +69,7 @@ class Jvp:
 
 @dataclass(frozen=True)
 class Linear:
-    """Linear in the operands `operands`, jointly (None: in all); the others (conditions, indices) are not differentiated.
+    """Linear in the operands `operands`, jointly (None: in all); others (conditions, indices) are not differentiated.
 
     `transpose(attributes, cotangent, operands, types)` gives one cotangent for each operand of the node, None for those
     that are not linear; the `operands` it gets are None where they are linear, `types` are the types of all.
@@ -150,7 +150,7 @@ class Op:
     types: Callable[..., tuple[TensorType, ...]]
     """Type rule: (attributes, operand types, *subgraphs) -> result types, or GraphError."""
     evaluate: Callable[..., Any]
-    """numpy evaluation: (attributes, *arrays) -> array, or a tuple for several results. Total; never changes an operand."""
+    """numpy evaluation: (attributes, *arrays) -> array, or a tuple of results. Total; never changes an operand."""
     derivative: Derivative
     batch: Callable[[Any, Sequence[Value], Sequence[bool], int], tuple[Value, ...]]
     """Batch rule: (attributes, operands, which have the new axis 0, its length) -> results with the new axis 0."""

@@ -7,6 +7,7 @@ whoever calls it on behalf of strangers does so in a process that can be ended.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from gradwire_engine.cost import Cost, cost
 from gradwire_engine.errors import GraphError, LimitError
@@ -86,5 +87,5 @@ def _check_layout(graph: Graph, layout: Layout) -> None:
         ("batch.shared_inputs", layout.shared_inputs),
         ("batch.summed_outputs", layout.summed_outputs),
     ):
-        if any(a >= b for a, b in zip(indices, indices[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(indices)):
             raise GraphError(f"got {indices}, expected ascending distinct indices", path=field)

@@ -22,24 +22,33 @@ class JacobianMode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Jvp:
-    """Forward mode. Inputs: the function's, then a tangent for each entry of `inputs`. Outputs: the function's, then the
-    tangent of every floating-point output."""
+    """Forward mode.
+
+    Inputs: the function's, then a tangent for each entry of `inputs`. Outputs: the function's, then the tangent of every
+    floating-point output.
+    """
 
     inputs: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Vjp:
-    """Reverse mode. Inputs: the function's, then a cotangent for every floating-point output. Outputs: the function's,
-    then the gradient with respect to each entry of `inputs`."""
+    """Reverse mode, with the cotangents given.
+
+    Inputs: the function's, then a cotangent for every floating-point output. Outputs: the function's, then the gradient
+    with respect to each entry of `inputs`.
+    """
 
     inputs: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Grad:
-    """Reverse mode of output 0, a floating-point scalar. Outputs: that value (if `keep_value`), the gradient with respect
-    to each entry of `inputs`, then the function's other outputs unchanged."""
+    """Reverse mode of output 0, a floating-point scalar.
+
+    Outputs: that value (if `keep_value`), the gradient with respect to each entry of `inputs`, then the function's other
+    outputs unchanged.
+    """
 
     inputs: tuple[int, ...]
     keep_value: bool = False
@@ -47,8 +56,11 @@ class Grad:
 
 @dataclass(frozen=True, slots=True)
 class Jacobian:
-    """All partial derivatives. Outputs: for each floating-point output, for each entry of `inputs`, an array of the
-    output's shape followed by the input's."""
+    """All partial derivatives.
+
+    Outputs: for each floating-point output, for each entry of `inputs`, an array of the output's shape followed by the
+    input's.
+    """
 
     inputs: tuple[int, ...]
     mode: JacobianMode = JacobianMode.AUTO
@@ -56,8 +68,11 @@ class Jacobian:
 
 @dataclass(frozen=True, slots=True)
 class Vmap:
-    """A new axis of static `size`. `in_axes`: for each input the position of the new axis, or -1 where the input is the
-    same for every element. `out_axes`: for each output its position; empty means 0 for all."""
+    """A new axis of static `size`.
+
+    `in_axes`: for each input the position of the new axis, or -1 where the input is the same for every element.
+    `out_axes`: for each output its position; empty means 0 for all.
+    """
 
     size: int
     in_axes: tuple[int, ...]
@@ -78,9 +93,11 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a request's batch lies on a program's inputs and outputs: which inputs are the same for all rows, which outputs
-    are summed over the rows, and which outputs are wanted (empty: all, in order). Index lists are ascending, except
-    `outputs`."""
+    """How a request's batch lies on a program's inputs and outputs.
+
+    Which inputs are the same for all rows, which outputs are summed over the rows, and which outputs are wanted (empty:
+    all, in order). Index lists are ascending, except `outputs`.
+    """
 
     shared_inputs: tuple[int, ...] = ()
     summed_outputs: tuple[int, ...] = ()

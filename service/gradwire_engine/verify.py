@@ -50,7 +50,8 @@ def _verify_node(node: Node, types: list[TensorType], path: str) -> None:
     for which, operand in enumerate(node.operands):
         if not 0 <= operand < len(types):
             raise GraphError(
-                f"value {operand} is not defined here; values 0 to {len(types) - 1} are", path=f"{path}.operands[{which}]"
+                f"value {operand} is not defined here; values 0 to {len(types) - 1} are",
+                path=f"{path}.operands[{which}]",
             )
     try:
         expected = result_types(node.op, node.attributes, [types[n] for n in node.operands], node.subgraphs)

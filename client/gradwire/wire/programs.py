@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
+
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, tensor_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.tensors import WIRE_DTYPES
@@ -127,7 +128,11 @@ def decode_program(data: bytes, limits: Limits | None = None) -> Program:
     count = len(message.graph.nodes) + sum(len(subgraph.nodes) for subgraph in message.subgraphs)
     _require_within(count, limits.nodes, "nodes", "max-program-nodes", "the program has too many nodes")
     _require_within(
-        len(message.transforms), limits.transforms, "transforms", "max-transforms", "the program has too many transforms"
+        len(message.transforms),
+        limits.transforms,
+        "transforms",
+        "max-transforms",
+        "the program has too many transforms",
     )
     decoder = _Decoder(limits, allow_rows=False)
     subgraphs: list[Graph] = []
@@ -198,7 +203,12 @@ class _Decoder:
         nesting = min(self._limits.nesting, MAX_NESTING)
         if graph.nesting > nesting:
             raise LimitError(
-                "subgraphs nest too deep", value=graph.nesting, limit=nesting, unit="levels", name="max-nesting", path=path
+                "subgraphs nest too deep",
+                value=graph.nesting,
+                limit=nesting,
+                unit="levels",
+                name="max-nesting",
+                path=path,
             )
         return graph
 
@@ -216,9 +226,7 @@ class _Decoder:
         if type.is_batched and not self._allow_rows:
             raise GraphError(f"got shape {type.shape}, expected lengths of at least 0", path=path)
 
-    def _node(
-        self, message: graph_pb2.Node, types: Sequence[TensorType], subgraphs: Sequence[Graph]
-    ) -> Node:
+    def _node(self, message: graph_pb2.Node, types: Sequence[TensorType], subgraphs: Sequence[Graph]) -> Node:
         op = _OPS_BY_NUMBER.get(message.op)
         if op is None:
             raise UnsupportedError(f"op {_op_name(message.op)} is not supported by this server", path="op")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
+
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.fields import BYTES, VARINT, bytes_field, fields, header, integer_field, integers

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
+
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.fields import BYTES, VARINT, bytes_field, encoded_varint, fields, header, integer_field

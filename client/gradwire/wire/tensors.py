@@ -12,6 +12,7 @@ import math
 from typing import Final, NamedTuple
 
 import numpy as np
+
 from gradwire.wire.errors import WireError
 from gradwire.wire.fields import (
     BYTES,

@@ -11,7 +11,7 @@ Results agree between slicings to rounding; NaN, infinities and overflow are val
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ _LEAST_SLICE_BYTES_PER_NODE = 1 << 15
 
 
 class _Step(NamedTuple):
-    evaluate: Callable[..., object]
+    evaluate: Callable[..., Any]
     attributes: Attributes
     mentions_rows: bool
     operands: tuple[int, ...]
@@ -122,9 +122,9 @@ class Executable:
             attributes = step.attributes.with_rows(rows) if step.mentions_rows else step.attributes
             found = step.evaluate(attributes, *[values[n] for n in step.operands])
             if step.results == 1:
-                values[step.first] = found  # type: ignore[assignment]
+                values[step.first] = found
             else:
-                values[step.first : step.first + step.results] = found  # type: ignore[assignment]
+                values[step.first : step.first + step.results] = found
             for number in step.dying:
                 values[number] = None
 

@@ -79,7 +79,7 @@ def elementwise(
     """The record of an element-wise op; `evaluate` takes the arrays only, unless the op has attributes."""
     with_attributes = attributes is not Attributes
 
-    def run(given: Attributes, *arrays: Array) -> Array:
+    def run(given: Attributes, *arrays: Array) -> Any:
         return evaluate(given, *arrays) if with_attributes else evaluate(*arrays)
 
     return Op(
@@ -164,11 +164,11 @@ def _masked_transpose(
     return [Masked(masked_multiply(cotangent.value, t, active), active), None]
 
 
-def _masked_multiply(k: Array, t: Array, mask: Array) -> Array:
+def _masked_multiply(k: Array, t: Array, mask: Array) -> Any:
     return np.where(mask, k * t, np.zeros((), dtype=k.dtype))
 
 
-def _pow(x: Array, y: Array) -> Array:
+def _pow(x: Array, y: Array) -> Any:
     if x.dtype.kind == "f":
         return np.power(x, y)
     result = np.power(x, np.maximum(y, 0))
@@ -190,7 +190,7 @@ def _integer_pow_types(attributes: Exponent, operands: Sequence[TensorType]) -> 
     return numeric(attributes, operands)
 
 
-def _integer_pow(attributes: Exponent, x: Array) -> Array:
+def _integer_pow(attributes: Exponent, x: Array) -> Any:
     n = attributes.exponent
     if x.dtype.kind == "i" and n > np.iinfo(np.int32).max:
         return _pow(x, np.full_like(x, min(n, np.iinfo(x.dtype).max)))
@@ -247,11 +247,11 @@ def _atan2_partials(attributes: Any, operands: Sequence[Value], r: Value) -> tup
     return where(origin, x.like(0.0), x / radius / radius), where(origin, x.like(0.0), -y / radius / radius)
 
 
-def _relu(x: Array) -> Array:
+def _relu(x: Array) -> Any:
     return np.maximum(x, x.dtype.type(0))
 
 
-def _reciprocal(x: Array) -> Array:
+def _reciprocal(x: Array) -> Any:
     return np.divide(x.dtype.type(1), x)
 
 
@@ -273,9 +273,7 @@ OPS = (
     elementwise("reciprocal", 1, _reciprocal, Partials(lambda _, x, r: (-(r * r),)), domains=(NONZERO,), flops=2.0),
     elementwise("square", 1, np.square, Partials(lambda _, x, r: (x[0] * 2.0,)), types=numeric, dtypes="fi"),
     # r + 0.0 turns the root of -0.0 into that of 0.0, so that the derivative is +inf at both.
-    elementwise(
-        "sqrt", 1, np.sqrt, Partials(lambda _, x, r: (0.5 / (r + 0.0),)), domains=(POSITIVE,), flops=4.0
-    ),
+    elementwise("sqrt", 1, np.sqrt, Partials(lambda _, x, r: (0.5 / (r + 0.0),)), domains=(POSITIVE,), flops=4.0),
     elementwise(
         "rsqrt",
         1,
@@ -284,9 +282,7 @@ OPS = (
         domains=(POSITIVE,),
         flops=6.0,
     ),
-    elementwise(
-        "cbrt", 1, np.cbrt, Partials(lambda _, x, r: (1.0 / (3.0 * (r * r)),)), domains=(NONZERO,), flops=20.0
-    ),
+    elementwise("cbrt", 1, np.cbrt, Partials(lambda _, x, r: (1.0 / (3.0 * (r * r)),)), domains=(NONZERO,), flops=20.0),
     elementwise(
         "pow",
         2,
@@ -353,4 +349,3 @@ OPS = (
         tests=TestData(cases=tuple(Case((shape,) * 3, NONE, (None, None, "bool")) for shape in SHAPES), dtypes="f"),
     ),
 )
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def _types(attributes: DotGeneral, operands: Sequence[TensorType]) -> tuple[Tens
     return (x.with_shape(shape),)
 
 
-def _evaluate(attributes: DotGeneral, x: Array, y: Array) -> Array:
+def _evaluate(attributes: DotGeneral, x: Array, y: Array) -> Any:
     a = attributes
     x_rest = _rest(x.ndim, a.lhs_contract, a.lhs_batch)
     y_rest = _rest(y.ndim, a.rhs_contract, a.rhs_batch)
@@ -102,9 +103,7 @@ def _transpose_lhs(attributes: DotGeneral, ct: Value, y: Value, x: TensorType, y
     return Masked(permute_dims(product, [axes.index(axis) for axis in range(x.rank)]))
 
 
-def _batch(
-    attributes: DotGeneral, operands: Sequence[Value], batched: Sequence[bool], size: int
-) -> tuple[Value, ...]:
+def _batch(attributes: DotGeneral, operands: Sequence[Value], batched: Sequence[bool], size: int) -> tuple[Value, ...]:
     x, y = operands
     a = attributes
     if all(batched) or a.lhs_batch:
@@ -123,9 +122,7 @@ def _batch(
     return (permute_dims(swapped, (0, *range(1 + y_rest, rank), *range(1, 1 + y_rest))),)
 
 
-def _flops(
-    attributes: DotGeneral, operands: Sequence[TensorType], results: Sequence[TensorType]
-) -> tuple[int, int]:
+def _flops(attributes: DotGeneral, operands: Sequence[TensorType], results: Sequence[TensorType]) -> tuple[int, int]:
     lengths = [operands[0].shape[axis] for axis in attributes.lhs_contract]
     inner = math.prod(length for length in lengths if length != ROWS)
     work = 2 * results[0].elements * inner
@@ -158,4 +155,3 @@ OPS: tuple[Op, ...] = (
         ),
     ),
 )
-

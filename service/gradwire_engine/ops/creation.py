@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from gradwire_engine.attributes import Constant, Iota
 from gradwire_engine.errors import GraphError
-from gradwire_engine.op import Array, Case, Op, TestData, Zero
+from gradwire_engine.op import Case, Op, TestData, Zero
 from gradwire_engine.ops.rules import never_batched
 from gradwire_engine.types import DType, TensorType
 
@@ -20,7 +21,7 @@ def _constant_types(attributes: Constant, operands: Sequence[TensorType]) -> tup
     return (attributes.type,)
 
 
-def _constant(attributes: Constant) -> Array:
+def _constant(attributes: Constant) -> Any:
     return attributes.array
 
 
@@ -32,7 +33,7 @@ def _iota_types(attributes: Iota, operands: Sequence[TensorType]) -> tuple[Tenso
     return (TensorType(attributes.dtype, attributes.shape),)
 
 
-def _iota(attributes: Iota) -> Array:
+def _iota(attributes: Iota) -> Any:
     counting = np.arange(attributes.shape[attributes.axis]).astype(attributes.dtype.numpy)
     along = [1] * len(attributes.shape)
     along[attributes.axis] = -1

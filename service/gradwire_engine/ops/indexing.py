@@ -11,6 +11,7 @@ Negative indices count from the end, once. An index out of range reads the fill 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def _offset_last(rank: int, b: int, p: int, k: int) -> list[int]:
     return [*range(b), *range(b + p, b + p + k), *range(b, b + p), *range(b + p + k, rank)]
 
 
-def _gather(attributes: Gather, x: Array, indices: Array) -> Array:
+def _gather(attributes: Gather, x: Array, indices: Array) -> Any:
     b, p, k = attributes.batch_dims, attributes.offset_dims, indices.shape[-1]
     fill = x.dtype.type(0) if attributes.fill_zero or x.dtype.kind != "f" else x.dtype.type(np.nan)
     lengths = x.shape[b + p : b + p + k]
@@ -90,7 +91,7 @@ def _gather(attributes: Gather, x: Array, indices: Array) -> Array:
     return np.where(spread, ordered, fill)
 
 
-def _scatter(attributes: Scatter, updates: Array, indices: Array) -> Array:
+def _scatter(attributes: Scatter, updates: Array, indices: Array) -> Any:
     b, p, k = attributes.batch_dims, attributes.offset_dims, indices.shape[-1]
     shape = attributes.shape
     result = np.zeros(shape, dtype=updates.dtype)

@@ -168,7 +168,7 @@ def _extremum_jvp(
 # logsumexp, softmax, log_softmax
 
 
-def _peak(x: Array, axes: tuple[int, ...]) -> Array:
+def _peak(x: Array, axes: tuple[int, ...]) -> Any:
     return np.max(x, axis=axes, keepdims=True, initial=-np.inf)
 
 
@@ -209,9 +209,7 @@ def _all_masked(x: Value, axes: Sequence[int]) -> Value:
     return spread(max_over(x, axes).equals(-np.inf), axes, x.shape)
 
 
-def _softmax_jvp(
-    attributes: Axes, operands: Sequence[Value], results: Sequence[Value], tangents: Tangents
-) -> Tangents:
+def _softmax_jvp(attributes: Axes, operands: Sequence[Value], results: Sequence[Value], tangents: Tangents) -> Tangents:
     (x,), (s,), (t,), axes = operands, results, tangents, attributes.axes
     if t is None:
         return [None]
@@ -309,9 +307,7 @@ OPS: tuple[Op, ...] = (
     _reduction("all", lambda x, axes: np.all(x, axis=axes), Zero(), types=_reducing(require_bool), dtypes="b"),
     _arg_op("argmax", np.argmax),
     _arg_op("argmin", np.argmin),
-    _reduction(
-        "logsumexp", _logsumexp, Jvp(_logsumexp_jvp), types=_reducing(require_floating), flops=15.0, dtypes="f"
-    ),
+    _reduction("logsumexp", _logsumexp, Jvp(_logsumexp_jvp), types=_reducing(require_floating), flops=15.0, dtypes="f"),
     _reduction("softmax", _softmax, Jvp(_softmax_jvp), types=_keeping, flops=15.0, dtypes="f"),
     _reduction("log_softmax", _log_softmax, Jvp(_log_softmax_jvp), types=_keeping, flops=20.0, dtypes="f"),
     _reduction(

@@ -9,6 +9,7 @@ something is computed from them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from gradwire_engine.attributes import Attributes
@@ -111,7 +112,7 @@ def predicate(attributes: Any, operands: Sequence[TensorType]) -> tuple[TensorTy
 
 def require_axes(axes: Sequence[int], rank: int) -> None:
     """GraphError unless the axes are ascending, distinct and within the rank."""
-    if any(not 0 <= axis < rank for axis in axes) or any(a >= b for a, b in zip(axes, axes[1:], strict=False)):
+    if any(not 0 <= axis < rank for axis in axes) or any(a >= b for a, b in pairwise(axes)):
         raise GraphError(f"got axes {tuple(axes)}, expected ascending distinct axes between 0 and {rank - 1}")
 
 

@@ -55,8 +55,8 @@ def _astype_types(attributes: Cast, operands: Sequence[TensorType]) -> tuple[Ten
     return (operands[0].with_dtype(attributes.dtype),)
 
 
-def _astype(attributes: Cast, x: Array) -> Array:
-    target = attributes.dtype.numpy
+def _astype(attributes: Cast, x: Array) -> Any:
+    target: np.dtype[Any] = attributes.dtype.numpy
     if x.dtype.kind != "f" or not attributes.dtype.is_integer:
         return x.astype(target)
     # Truncate, saturate, and NaN to 0. 2**31 and 2**63 are exact in both floating-point types.
@@ -77,7 +77,7 @@ def _astype_transpose(
     return [Masked(astype(cotangent.value, types[0].dtype), cotangent.mask)]
 
 
-def _unchanged(attributes: Attributes, x: Array) -> Array:
+def _unchanged(attributes: Attributes, x: Array) -> Any:
     return x
 
 
@@ -90,9 +90,7 @@ OPS = (
         derivative=Linear((1, 2), _where_transpose, None, _where_tangent),
         batch=stacked("where"),
         elementwise=True,
-        tests=TestData(
-            cases=tuple(Case((shape,) * 3, NONE, ("bool", None, None)) for shape in SHAPES), dtypes="fib"
-        ),
+        tests=TestData(cases=tuple(Case((shape,) * 3, NONE, ("bool", None, None)) for shape in SHAPES), dtypes="fib"),
     ),
     Op(
         name="astype",
@@ -103,9 +101,7 @@ OPS = (
         batch=stacked("astype"),
         attributes=Cast,
         elementwise=True,
-        tests=TestData(
-            cases=tuple(Case((shape,), Cast(dtype)) for shape in SHAPES for dtype in DType), dtypes="fib"
-        ),
+        tests=TestData(cases=tuple(Case((shape,), Cast(dtype)) for shape in SHAPES for dtype in DType), dtypes="fib"),
     ),
     Op(
         name="stop_gradient",

@@ -135,13 +135,14 @@ def _slice_types(attributes: Slice, operands: Types) -> tuple[TensorType, ...]:
             continue
         if not (0 <= first <= end <= length and step >= 1):
             raise GraphError(
-                f"got {first}:{end}:{step} for axis {axis} of {x}, expected 0 <= start <= limit <= {length}, stride >= 1"
+                f"got {first}:{end}:{step} for axis {axis} of {x}, "
+                f"expected 0 <= start <= limit <= {length} and a stride of at least 1"
             )
         shape.append(-(-(end - first) // step))
     return (x.with_shape(tuple(shape)),)
 
 
-def _slice(attributes: Slice, x: Array) -> Array:
+def _slice(attributes: Slice, x: Array) -> Any:
     return x[tuple(map(slice, attributes.start, attributes.limit, attributes.stride))]
 
 
@@ -218,7 +219,7 @@ def _pad_types(attributes: Pad, operands: Types) -> tuple[TensorType, ...]:
     return (x.with_shape(tuple(shape)),)
 
 
-def _pad(attributes: Pad, x: Array, fill: Array) -> Array:
+def _pad(attributes: Pad, x: Array, fill: Array) -> Any:
     steps = tuple(gap + 1 for gap in attributes.interior)
     shape = tuple(
         low + high + n + max(n - 1, 0) * (step - 1)
@@ -270,9 +271,7 @@ def _is_padding(attributes: Pad, like: Value, shape: tuple[int, ...]) -> Value:
     return ~pad(inside, attributes.low, attributes.high, attributes.interior)
 
 
-def _pad_batch(
-    attributes: Pad, operands: Sequence[Value], batched: Sequence[bool], size: int
-) -> tuple[Value, ...]:
+def _pad_batch(attributes: Pad, operands: Sequence[Value], batched: Sequence[bool], size: int) -> tuple[Value, ...]:
     x, fill = operands
     whole = with_axis(x, batched[0], size)
     shifted = attributes.shifted(size)
@@ -300,7 +299,7 @@ def _flip_transpose(attributes: Axes, cotangent: Masked, operands: Known, types:
     return [Masked(flip(cotangent.value, attributes.axes), mask)]
 
 
-def _resized(attributes: Shape, x: Array) -> Array:
+def _resized(attributes: Shape, x: Array) -> Any:
     return x.reshape(attributes.shape)
 
 
@@ -437,4 +436,3 @@ OPS = (
         ),
     ),
 )
-

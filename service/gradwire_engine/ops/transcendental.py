@@ -23,22 +23,22 @@ _ABOVE_ONE = Domain(1.1, 3.0)
 _ABOVE_MINUS_ONE = Domain(-0.8, 3.0)
 
 
-def _expit(x: Array) -> Array:
+def _expit(x: Array) -> Any:
     from scipy.special import expit as evaluate
 
-    return evaluate(x)  # type: ignore[no-any-return]
+    return evaluate(x)
 
 
-def _erf(x: Array) -> Array:
+def _erf(x: Array) -> Any:
     from scipy.special import erf as evaluate
 
-    return evaluate(x)  # type: ignore[no-any-return]
+    return evaluate(x)
 
 
-def _erfc(x: Array) -> Array:
+def _erfc(x: Array) -> Any:
     from scipy.special import erfc as evaluate
 
-    return evaluate(x)  # type: ignore[no-any-return]
+    return evaluate(x)
 
 
 def _logaddexp_partials(attributes: Any, operands: Sequence[Value], r: Value) -> tuple[Value | None, ...]:
@@ -58,11 +58,14 @@ OPS = (
     elementwise("exp2", 1, np.exp2, Partials(lambda _, x, r: (r * _LN2,)), flops=10.0),
     elementwise("expm1", 1, np.expm1, Partials(lambda _, x, r: (exp(x[0]),)), flops=15.0),
     # x + 0.0 turns -0.0 into 0.0, so that the derivative is +inf at both.
+    elementwise("log", 1, np.log, Partials(lambda _, x, r: (reciprocal(x[0] + 0.0),)), domains=(POSITIVE,), flops=10.0),
     elementwise(
-        "log", 1, np.log, Partials(lambda _, x, r: (reciprocal(x[0] + 0.0),)), domains=(POSITIVE,), flops=10.0
-    ),
-    elementwise(
-        "log1p", 1, np.log1p, Partials(lambda _, x, r: (reciprocal(x[0] + 1.0),)), domains=(_ABOVE_MINUS_ONE,), flops=15.0
+        "log1p",
+        1,
+        np.log1p,
+        Partials(lambda _, x, r: (reciprocal(x[0] + 1.0),)),
+        domains=(_ABOVE_MINUS_ONE,),
+        flops=15.0,
     ),
     elementwise(
         "log2", 1, np.log2, Partials(lambda _, x, r: ((1.0 / _LN2) / (x[0] + 0.0),)), domains=(POSITIVE,), flops=10.0
@@ -124,5 +127,7 @@ OPS = (
         flops=25.0,
     ),
     elementwise("erf", 1, _erf, Partials(lambda _, x, r: (_gaussian(x[0]),)), flops=25.0, library="scipy"),
-    elementwise("erfc", 1, _erfc, Partials(lambda _, x, r: (-_gaussian(x[0]),)), flops=25.0, ulps=16.0, library="scipy"),
+    elementwise(
+        "erfc", 1, _erfc, Partials(lambda _, x, r: (-_gaussian(x[0]),)), flops=25.0, ulps=16.0, library="scipy"
+    ),
 )

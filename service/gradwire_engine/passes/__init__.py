@@ -1,1 +1,1 @@
-"""Graph -> Graph passes: same values, and, for those that run before differentiation, same derivatives at every corner."""
+"""Graph -> Graph passes: same values; those that run before differentiation also the same derivatives at corners."""

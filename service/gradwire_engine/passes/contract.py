@@ -107,9 +107,5 @@ def _unrepeated(made: Made, value: Value) -> tuple[Value, list[int]]:
     assert isinstance(source[0].attributes, Shape)
     original = source[1][0]
     offset = rank - len(original.shape)
-    real = [
-        axis
-        for axis in range(offset, rank)
-        if original.shape[axis - offset] == value.shape[axis]
-    ]
+    real = [axis for axis in range(offset, rank) if original.shape[axis - offset] == value.shape[axis]]
     return reshape(original, tuple(value.shape[axis] for axis in real)), real

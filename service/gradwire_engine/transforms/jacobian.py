@@ -64,7 +64,9 @@ def jacobian_forward(graph: Graph, inputs: Sequence[int]) -> Graph:
                 for o, column in zip(outputs, columns, strict=True)
             ]
         )
-    return builder.finish([blocks[i][o] for o in range(len(outputs)) for i in range(len(inputs))], _names(graph, inputs))
+    return builder.finish(
+        [blocks[i][o] for o in range(len(outputs)) for i in range(len(inputs))], _names(graph, inputs)
+    )
 
 
 def jacobian_reverse(graph: Graph, inputs: Sequence[int]) -> Graph:
@@ -103,6 +105,4 @@ def _floating_outputs(graph: Graph) -> list[int]:
 
 
 def _names(graph: Graph, inputs: Sequence[int]) -> list[str]:
-    return [
-        f"d_{graph.output_name(o)}_d_{graph.inputs[i].name}" for o in _floating_outputs(graph) for i in inputs
-    ]
+    return [f"d_{graph.output_name(o)}_d_{graph.inputs[i].name}" for o in _floating_outputs(graph) for i in inputs]

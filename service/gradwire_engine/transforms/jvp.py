@@ -64,7 +64,7 @@ def push_forward(
 
 def instantiate(value: Value, tangent: Masked | None) -> Value:
     """The tangent as an array: zeros where there is none."""
-    return zeros(value.builder, value.type) if tangent is None else tangent.value  # type: ignore[arg-type]
+    return zeros(value.builder, value.type) if tangent is None else tangent.value
 
 
 def node_tangents(
@@ -85,9 +85,7 @@ def node_tangents(
             raise GraphError(f"{node.op.name} cannot be differentiated: {because}")
         case Partials(partials):
             factors = partials(node.attributes, operands, results[0])
-            terms = [
-                None if k is None or t is None else scale(k, t) for k, t in zip(factors, tangents, strict=True)
-            ]
+            terms = [None if k is None or t is None else scale(k, t) for k, t in zip(factors, tangents, strict=True)]
             return [add_all(terms)]
         case Jvp(formula):
             return formula(node.attributes, operands, results, tangents)
