@@ -24,8 +24,8 @@ class JacobianMode(enum.Enum):
 class Jvp:
     """Forward mode.
 
-    Inputs: the function's, then a tangent for each entry of `inputs`. Outputs: the function's, then the tangent of every
-    floating-point output.
+    Inputs: the function's, then a tangent for each entry of `inputs`.
+    Outputs: the function's, then the tangent of every floating-point output.
     """
 
     inputs: tuple[int, ...]
@@ -46,8 +46,8 @@ class Vjp:
 class Grad:
     """Reverse mode of output 0, a floating-point scalar.
 
-    Outputs: that value (if `keep_value`), the gradient with respect to each entry of `inputs`, then the function's other
-    outputs unchanged.
+    Outputs: that value (if `keep_value`), the gradient with respect to each entry of `inputs`, then the function's
+    other outputs unchanged.
     """
 
     inputs: tuple[int, ...]
