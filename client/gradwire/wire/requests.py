@@ -185,7 +185,7 @@ def evaluate_parts(
     layout: Layout = _NO_LAYOUT,
     options: RequestOptions = _NO_OPTIONS,
 ) -> list[Buffer]:
-    """An EvaluateRequest in parts: ``b"".join(parts)`` is the message. `rows` None leaves the batch out."""
+    """An EvaluateRequest in parts: `join(parts)` is the message. `rows` None leaves the batch out."""
     parts: list[Buffer] = [bytes_field(1, program_id.encode()), bytes_field(2, program)]
     for tensor in inputs:
         parts += tensor_parts(3, tensor)
@@ -222,6 +222,11 @@ def explain_parts(
 def stream_item_parts(id: int, evaluate: Sequence[Buffer]) -> list[Buffer]:
     """An EvaluateStreamRequest in parts, from those of its EvaluateRequest."""
     return [integer_field(1, id), header(2, size_of(evaluate)), *evaluate]
+
+
+def join(parts: Iterable[Buffer]) -> bytes:
+    """The message that the parts make: the one copy of its tensors."""
+    return b"".join(parts)  # type: ignore[arg-type]  # arrays are buffers, too
 
 
 def size_of(parts: Iterable[Buffer]) -> int:

@@ -71,7 +71,7 @@ class Output(NamedTuple):
 
 
 def evaluated_parts(outputs: Iterable[Output], row_errors: Sequence[RowError], report: RunReport) -> list[Buffer]:
-    """An EvaluateResponse in parts: ``b"".join(parts)`` is the message, and the only copy of the outputs."""
+    """An EvaluateResponse in parts: `join(parts)` is the message, and the only copy of the outputs."""
     parts: list[Buffer] = []
     for dtype, shape, data in outputs:
         nbytes = len(data)

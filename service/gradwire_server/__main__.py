@@ -1,0 +1,9 @@
+"""`python -m gradwire_server` is `gradwire serve`."""
+
+from __future__ import annotations
+
+import sys
+
+from gradwire_server.app import main
+
+sys.exit(main())

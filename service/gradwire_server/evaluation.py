@@ -1,0 +1,251 @@
+"""What the front knows of a prepared program in one batch layout, and does with it: check, merge, split.
+
+An `Evaluation` checks that a request's inputs fit the signature, that its cost is within the limits and its answer fits
+a message; it makes one task of the requests of a batch, whose rows stand one behind the other, and takes the result
+apart again. A request without a batch is one row, whose answer has no row axis. Nothing here looks at a graph or
+computes; the work is linear in the number of inputs, outputs and requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from gradwire.wire.requests import SlicedEvaluate
+from gradwire.wire.responses import Output, RowError, RunReport, evaluated_parts
+from gradwire.wire.tensors import TensorView
+from gradwire_engine.graph import Input
+from gradwire_engine.program import Layout
+from gradwire_engine.types import TensorType
+from gradwire_server.config import Limit
+from gradwire_server.job import Job
+from gradwire_server.prediction import Prediction
+from gradwire_server.refusals import Refusal, over_limit
+from gradwire_server.store import StoredConstant
+from gradwire_server.tasks import PreparedProgram, Task, TaskInput, TaskResult
+
+_OUTPUT_OVERHEAD: Final = 8 + 16 * 10 + 32  # of a tensor in a response: field headers and a shape, at most
+_RESPONSE_OVERHEAD: Final = 512  # the report
+_MEMORY_SHARE: Final = 2  # the executor may use one in so many bytes of a worker's memory for intermediate values
+
+Operand = memoryview | bytes | StoredConstant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationLimits:
+    """The limits that a request's size is held against."""
+
+    message: Limit
+    flops: Limit
+    worker_memory: Limit
+
+
+class EvaluatePayload(NamedTuple):
+    """What an evaluation's job carries: its inputs as they go to the worker, and what its report says."""
+
+    operands: tuple[Operand, ...]
+    has_batch: bool
+    prepare_seconds: float
+
+
+class Evaluation:
+    """One program in one layout. Implements `job.Work`; immutable but for its prediction."""
+
+    def __init__(
+        self,
+        prepared: PreparedProgram,
+        layout: Layout,
+        *,
+        limits: EvaluationLimits,
+        flops_per_second: float,
+        server_version: str,
+    ) -> None:
+        self.prepared = prepared
+        self.layout = layout
+        self.mode = prepared.mode
+        self.plan_id = prepared.plan_id
+        self.prediction = Prediction(prepared.cost.flops, flops_per_second)
+        self._limits = limits
+        self._version = server_version
+        shared = frozenset(layout.shared_inputs)
+        summed = frozenset(layout.summed_outputs)
+        wanted = layout.outputs or tuple(range(len(prepared.outputs)))
+        self._inputs = tuple([(one.type.dtype, one.type.shape, i in shared) for i, one in enumerate(prepared.inputs)])
+        self._outputs = tuple([(prepared.outputs[i].type, i in summed) for i in wanted])
+        self.is_solo = bool(summed)
+        self.shared_inputs = layout.shared_inputs
+        sizes = [type.elements * type.dtype.itemsize for type, _ in self._outputs]
+        self._row_sizes = tuple([0 if one[1] else size for one, size in zip(self._outputs, sizes, strict=True)])
+        self._bytes_per_row = sum(self._row_sizes)
+        self._bytes_constant = sum(sizes) - self._bytes_per_row
+        self._overhead = _RESPONSE_OVERHEAD + _OUTPUT_OVERHEAD * len(sizes)
+
+    # Checks
+
+    def output_bytes(self, rows: int) -> int:
+        """Bytes of the outputs of a request of `rows`."""
+        return self._bytes_constant + self._bytes_per_row * rows
+
+    def check(self, request: SlicedEvaluate) -> int:
+        """The rows of a request that may run; a Refusal says what does not fit."""
+        rows = request.rows
+        if len(request.inputs) != len(self._inputs):
+            raise self._mismatch(request.inputs, rows)
+        for view, (dtype, shape, is_shared) in zip(request.inputs, self._inputs, strict=True):
+            expected = shape if rows is None or is_shared else (rows, *shape)
+            if view.shape != expected or view.dtype is not dtype:
+                raise self._mismatch(request.inputs, rows)
+        count = 1 if rows is None else rows
+        self._check_cost(count)
+        self._check_response(count)
+        return count
+
+    def _check_cost(self, rows: int) -> None:
+        cost = self.prepared.cost
+        flops = cost.flops.at(rows)
+        if flops > self._limits.flops.value:
+            raise over_limit(
+                "PROGRAM_TOO_EXPENSIVE",
+                f"bound on the operations for {rows:,} rows",
+                self._limits.flops,
+                flops,
+                advice="send fewer rows, or a cheaper program",
+            )
+        least = cost.bytes.at(min(rows, 1))
+        if least > self._limits.worker_memory.value:
+            raise over_limit(
+                "PROGRAM_TOO_EXPENSIVE",
+                "bound on the memory for one row",
+                self._limits.worker_memory,
+                least,
+                advice="send a cheaper program",
+            )
+
+    def _check_response(self, rows: int) -> None:
+        limit = self._limits.message
+        nbytes = self.output_bytes(rows) + self._overhead
+        if nbytes <= limit.value:
+            return
+        room = int(limit.value) - self._overhead - self._bytes_constant
+        fits = max(0, room // self._bytes_per_row) if self._bytes_per_row else 0
+        advice = f"{fits:,} rows fit" if fits else "ask for fewer or summed outputs"
+        refusal = over_limit("RESPONSE_TOO_LARGE", "bytes of the response", limit, nbytes, advice=advice)
+        refusal.details = {**refusal.details, "rows_that_fit": str(fits)}
+        raise refusal
+
+    def _mismatch(self, views: Sequence[TensorView], rows: int | None) -> Refusal:
+        """Which inputs do not fit, what was got and what was expected."""
+        expected = [self._expected(one, is_shared, rows) for one, (_, _, is_shared) in self._named()]
+        violations = []
+        for index, wanted in enumerate(expected):
+            if index >= len(views):
+                violations.append((f"inputs[{index}]", f"{wanted} is missing"))
+            elif views[index].type != wanted.type:
+                violations.append((f"inputs[{index}]", f"got {views[index].type}, expected {wanted}"))
+        for index in range(len(expected), len(views)):
+            violations.append((f"inputs[{index}]", f"got {views[index].type}, expected no such input"))
+        counts = "" if len(views) == len(expected) else f"got {len(views)} inputs, expected {len(expected)}; "
+        path, what = violations[0]
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        return Refusal("INPUT_MISMATCH", f"{counts}{path}: {what}{more}", violations=violations)
+
+    def _named(self) -> list[tuple[Input, tuple[object, tuple[int, ...], bool]]]:
+        return list(zip(self.prepared.inputs, self._inputs, strict=True))
+
+    @staticmethod
+    def _expected(one: Input, is_shared: bool, rows: int | None) -> _Expected:
+        if rows is None:
+            return _Expected(one.type, one.name, "")
+        if is_shared:
+            return _Expected(one.type, one.name, "shared")
+        return _Expected(one.type.with_shape((rows, *one.type.shape)), one.name, f"{rows:,} rows of {one.type}")
+
+    # Merging and splitting
+
+    def task(self, jobs: Sequence[Job]) -> Task:
+        """The jobs' rows one behind the other; shared inputs are those of the first, all others have the same."""
+        rows = sum([job.rows for job in jobs])
+        operands = [job.payload.operands for job in jobs]
+        inputs = []
+        for index, (dtype, shape, is_shared) in enumerate(self._inputs):
+            whole = shape if is_shared else (rows, *shape)
+            first = operands[0][index]
+            if isinstance(first, StoredConstant) and first.constant is not None:
+                inputs.append(TaskInput(dtype=dtype, shape=whole, constant=first.constant))
+            elif is_shared:
+                inputs.append(TaskInput(dtype=dtype, shape=whole, pieces=(_content(first),)))
+            else:
+                pieces = tuple([_content(mine[index]) for mine in operands])
+                inputs.append(TaskInput(dtype=dtype, shape=whole, pieces=pieces))
+        return Task(
+            plan_id=self.plan_id,
+            plan=self.prepared.plan,
+            rows=rows,
+            inputs=tuple(inputs),
+            outputs=tuple([self._whole(type, is_summed, rows) for type, is_summed in self._outputs]),
+            memory_bytes=int(self._limits.worker_memory.value) // _MEMORY_SHARE,
+        )
+
+    @staticmethod
+    def _whole(type: TensorType, is_summed: bool, rows: int) -> TensorType:
+        return type if is_summed else type.with_shape((rows, *type.shape))
+
+    def answers(self, result: TaskResult, jobs: Sequence[Job]) -> list[bytes | Refusal]:
+        """Each job's response, with its own rows: the only copy of them that is made here."""
+        if result.row_errors and self.is_solo:
+            return [self._summed_row_failed(result)] * len(jobs)
+        rows = sum([job.rows for job in jobs])
+        answers: list[bytes | Refusal] = []
+        start = 0
+        for job in jobs:
+            outputs = self._rows_of(result, job, start)
+            errors = [RowError(one.row - start, one.reason, one.message) for one in result.row_errors]
+            mine = [one for one in errors if 0 <= one.row < job.rows] if errors else errors
+            report = RunReport(
+                rows,
+                len(jobs),
+                job.started_at - job.submitted_at,
+                result.compute_seconds,
+                job.payload.prepare_seconds,
+                result.executor,
+                self._version,
+            )
+            answers.append(job.finish(evaluated_parts(outputs, mine, report)))
+            start += job.rows
+        return answers
+
+    def _rows_of(self, result: TaskResult, job: Job, start: int) -> list[Output]:
+        has_batch = job.payload.has_batch
+        outputs = []
+        for (type, is_summed), size, data in zip(self._outputs, self._row_sizes, result.outputs, strict=True):
+            if is_summed:
+                outputs.append(Output(type.dtype, type.shape, data))
+                continue
+            shape = (job.rows, *type.shape) if has_batch else type.shape
+            outputs.append(Output(type.dtype, shape, data[start * size : (start + job.rows) * size]))
+        return outputs
+
+    @staticmethod
+    def _summed_row_failed(result: TaskResult) -> Refusal:
+        first = result.row_errors[0]
+        return Refusal(first.reason, f"row {first.row}: {first.message}", details={"row": str(first.row)})
+
+
+class _Expected(NamedTuple):
+    """The type that an input should have, and what people call it."""
+
+    type: TensorType
+    name: str
+    note: str
+
+    def __str__(self) -> str:
+        named = f' for "{self.name}"' if self.name else ""
+        return f"{self.type}{named}" + (f" ({self.note})" if self.note else "")
+
+
+def _content(operand: Operand) -> memoryview | bytes:
+    if isinstance(operand, StoredConstant):
+        assert operand.content is not None
+        return operand.content
+    return operand
