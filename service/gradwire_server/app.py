@@ -11,12 +11,8 @@ import argparse
 import gc
 import logging
 import os
-import re
 import secrets
-import signal
-import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +23,7 @@ import grpc
 
 from gradwire._version import __version__
 from gradwire_engine.program import Layout, Limits
+from gradwire_server.addresses import StartError, bind, host_and_port, reachable
 from gradwire_server.admission import Admission, Ledger, Phase
 from gradwire_server.config import OPTIONS, ConfigError, ServerConfig, flag, read_options, resolve, variable
 from gradwire_server.dispatch import Dispatcher
@@ -45,6 +42,7 @@ from gradwire_server.queues import QueueFull, QueueLimits, Queues
 from gradwire_server.refusals import Refusal, over_limit
 from gradwire_server.resources import available_memory, available_processors, raise_descriptor_limit
 from gradwire_server.servicer import GradientServicer
+from gradwire_server.stopping import Stop
 from gradwire_server.store import Constants, Programs
 from gradwire_server.streams import Streams
 from gradwire_server.tasks import PreparedProgram, WorkerLimits
@@ -55,10 +53,6 @@ _STOP_SECONDS: Final = 5.0
 _ORPHAN_SECONDS: Final = 1.0  # how long work may take when the parent that wanted it is gone
 
 _log = logging.getLogger(__name__)
-
-
-class StartError(Exception):
-    """The server cannot start; the message is one line."""
 
 
 class Server:
@@ -256,8 +250,8 @@ class Server:
     def start(self) -> None:
         """Serve; returns when requests are taken. StartError, and nothing left behind, where that is not possible."""
         try:
-            self.grpc_address = _bind(self._grpc, self._config.listen)
-            self._probe = FrontProbe(_reachable(self.grpc_address))
+            self.grpc_address = bind(self._grpc, self._config.listen)
+            self._probe = FrontProbe(reachable(self.grpc_address))
             if self._config.http_listen:
                 self._http = self._bind_http(self._probe)
                 self._http.start()
@@ -274,7 +268,7 @@ class Server:
         self.health.changed()
 
     def _bind_http(self, probe: FrontProbe) -> HttpServer:
-        host, port = _host_and_port(self._config.http_listen, "--http-listen")
+        host, port = host_and_port(self._config.http_listen, "--http-listen")
         try:
             return HttpServer(
                 host,
@@ -328,50 +322,6 @@ def _grpc_options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
-def _bind(server: grpc.Server, listen: str) -> str:
-    """Have the server listen; the address as bound."""
-    if listen.startswith("unix:"):
-        _refuse_served_socket(listen.removeprefix("unix:"))
-        host = ""
-    else:
-        host = _host_and_port(listen, "--listen")[0]
-    try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError:
-        port = 0
-    if not port:
-        raise StartError(f"cannot serve gRPC at {listen}: the address is in use, or not one of this machine")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else listen
-
-
-def _refuse_served_socket(path: str) -> None:
-    """gRPC takes a socket's path over from whoever serves it; we do not."""
-    if not Path(path).parent.is_dir():
-        raise StartError(f"cannot serve gRPC at unix:{path}: there is no such directory")
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError as error:
-            if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-                return
-            raise StartError(f"cannot serve gRPC at unix:{path}: {error.strerror or error}") from None
-    raise StartError(f"cannot serve gRPC at unix:{path}: the address is in use")
-
-
-def _host_and_port(text: str, option: str) -> tuple[str, int]:
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.%]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
-    if not found or int(found[3]) > 0xFFFF:
-        raise ConfigError(
-            f"{option} is {text!r}: expected HOST:PORT" + (" or unix:PATH" if option == "--listen" else "")
-        )
-    return found[1] or found[2] or "0.0.0.0", int(found[3])
-
-
-def _reachable(address: str) -> str:
-    """The address under which this machine reaches what it serves there."""
-    return re.sub(r"^0\.0\.0\.0:", "127.0.0.1:", re.sub(r"^\[::\]:", "[::1]:", address))
-
-
 # The command line
 
 
@@ -407,9 +357,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parent = arguments.pop("parent_fd")
     try:
         config = configuration(arguments, os.environ)
-        _host_and_port(config.http_listen or ":0", "--http-listen")
+        host_and_port(config.http_listen or ":0", "--http-listen")
         if not config.listen.startswith("unix:"):
-            _host_and_port(config.listen, "--listen")
+            host_and_port(config.listen, "--listen")
     except ConfigError as error:
         return _complain(str(error), 2)
     return _serve(config, parent)
@@ -418,7 +368,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(config: ServerConfig, parent: int | None) -> int:
     handler = set_up(config.log_level, sys.stderr)
     raise_descriptor_limit()
-    stop = _Stop()
+    stop = Stop()
     stop.on_signals()
     if parent is not None:
         stop.on_end_of(parent)
@@ -437,43 +387,6 @@ def _serve(config: ServerConfig, parent: int | None) -> int:
     _log.info("ended")
     logging.getLogger().removeHandler(handler)
     return 0 if is_done or stop.is_orphan else 1
-
-
-class _Stop:
-    """Why and when to stop: a signal, or the end of the parent process."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._reason = ""
-        self.is_orphan = False
-
-    def on_signals(self) -> None:
-        """Stop on SIGTERM and SIGINT; the second one ends the process at once."""
-        for one in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(one, self._signalled)
-
-    def _signalled(self, number: int, frame: object) -> None:
-        for one in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(one, signal.SIG_DFL)
-        self._reason = signal.Signals(number).name
-        self._event.set()
-
-    def on_end_of(self, descriptor: int) -> None:
-        """Stop when the other end of this pipe is closed."""
-
-        def watch() -> None:
-            while os.read(descriptor, 1024):
-                continue
-            self.is_orphan = True
-            self._reason = self._reason or "the parent has ended"
-            self._event.set()
-
-        threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-    def wait(self) -> str:
-        """Wait for it; the reason."""
-        self._event.wait()
-        return self._reason
 
 
 def _complain(message: str, status: int) -> int:

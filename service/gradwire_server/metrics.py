@@ -69,7 +69,8 @@ class Metrics:
     """All metrics, in a registry of their own. What is a state rather than an event is read through `observe_*`."""
 
     def __init__(self, version: str) -> None:
-        disable_created_metrics()  # a creation time beside every series doubles what is scraped, and nobody reads it
+        # A creation time beside every series doubles what is scraped, and nobody reads it.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         method = ["grpc_type", "grpc_service", "grpc_method"]
         self.rpc_started = self._counter("grpc_server_started", "Calls begun.", method)

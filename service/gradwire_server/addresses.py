@@ -1,0 +1,67 @@
+"""Where the server listens: HOST:PORT, [IPV6]:PORT or unix:PATH; port 0 picks a free one.
+
+Nothing is taken from another server: a port or socket that somebody serves is a StartError of one line.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Protocol
+
+from gradwire_server.config import ConfigError
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one line."""
+
+
+class Listener(Protocol):
+    """What can listen: a gRPC server."""
+
+    def add_insecure_port(self, address: str) -> int: ...
+
+
+def bind(server: Listener, listen: str) -> str:
+    """Have the server listen; the address as bound."""
+    if listen.startswith("unix:"):
+        _refuse_served_socket(listen.removeprefix("unix:"))
+        host = ""
+    else:
+        host = host_and_port(listen, "--listen")[0]
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise StartError(f"cannot serve gRPC at {listen}: the address is in use, or not one of this machine")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else listen
+
+
+def _refuse_served_socket(path: str) -> None:
+    """gRPC takes a socket's path over from whoever serves it; we do not."""
+    if not Path(path).parent.is_dir():
+        raise StartError(f"cannot serve gRPC at unix:{path}: there is no such directory")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError as error:
+            if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+                return
+            raise StartError(f"cannot serve gRPC at unix:{path}: {error.strerror or error}") from None
+    raise StartError(f"cannot serve gRPC at unix:{path}: the address is in use")
+
+
+def host_and_port(text: str, option: str) -> tuple[str, int]:
+    """The parts of HOST:PORT; ConfigError, which names the option, where it is not of that form."""
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.%]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
+    if not found or int(found[3]) > 0xFFFF:
+        forms = "HOST:PORT or unix:PATH" if option == "--listen" else "HOST:PORT"
+        raise ConfigError(f"{option} is {text!r}: expected {forms}")
+    return found[1] or found[2] or "0.0.0.0", int(found[3])
+
+
+def reachable(address: str) -> str:
+    """The address under which this machine reaches what it serves there."""
+    return re.sub(r"^0\.0\.0\.0:", "127.0.0.1:", re.sub(r"^\[::\]:", "[::1]:", address))
