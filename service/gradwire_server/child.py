@@ -1,16 +1,18 @@
-"""How a child process begins: it outlives stop signals, ends with the front, keeps to its memory, and says READY."""
+"""How a child process begins and ends: it outlives stop signals, ends with the front, and keeps to its memory."""
 
 from __future__ import annotations
 
 import gc
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import numpy as np
 
 from gradwire_server.frames import Channel, Kind
 from gradwire_server.resources import (
+    EXIT_OUT_OF_MEMORY,
     end_with_parent,
     limit_memory,
     outlive_stop_signals,
@@ -39,3 +41,12 @@ def say_ready(channel: Channel, memory_bytes: int) -> None:
     if not enforced:
         watch_memory(memory_bytes)
     channel.send(Kind.READY, int(enforced), os.getpid())
+
+
+def serve_until_the_end(serve: Callable[[], None]) -> NoReturn:
+    """Serve, and end this process at once when that returns; with its own status where memory ran out elsewhere."""
+    try:
+        serve()
+    except MemoryError:
+        os._exit(EXIT_OUT_OF_MEMORY)
+    os._exit(0)

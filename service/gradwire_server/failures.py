@@ -60,7 +60,7 @@ class Failure:
         )
 
 
-def limit_details(*, name: str, limit: float, unit: str, value: float | None = None) -> dict[str, str]:
-    """The details of an error about a limit; `value` where it is known what was asked for."""
-    known = {"name": name, "limit": f"{limit:.15g}", "unit": unit}
-    return known if value is None else {**known, "value": f"{value:.15g}"}
+def limit_details(*, limit: float, unit: str, name: str = "", value: float | None = None) -> dict[str, str]:
+    """The details of an error about a limit: `name` if an option sets it, `value` if what was needed is known."""
+    known = {"name": name, "limit": f"{limit:.15g}", "unit": unit, "value": "" if value is None else f"{value:.15g}"}
+    return {key: text for key, text in known.items() if text}

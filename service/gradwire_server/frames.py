@@ -39,8 +39,8 @@ class Kind(enum.IntEnum):
     DROP_PLAN = 3  # slot
     CONSTANT = 4  # slot, bytes; with a descriptor
     DROP_CONSTANT = 5  # slot
-    RUN = 6  # slot of the plan, rows, memory bytes, number of inputs, number of outputs [blocks]
-    EXPLAIN = 7  # 0 forward or 1 reverse, number of inputs, number of seeds, most values, most bytes [blocks, program]
+    RUN = 6  # slot of the plan, rows, memory bytes, inputs, outputs [blocks]
+    EXPLAIN = 7  # 0 forward or 1 reverse, inputs, seeds, most values, most bytes [blocks, then program and types]
     DONE = 8  # nanoseconds of computation, number of the executor [explanation]
     FAILED = 9  # [texts]
     PREPARE = 10  # [layout, program]

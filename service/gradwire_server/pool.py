@@ -295,6 +295,7 @@ class WorkerPool:
             busy = list(self._busy)
         for worker in busy:
             worker.kill("killed")
+            worker.lost()
         for worker in idle:
             worker.hang_up()
         for process, arena, _ in self._starting.values():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gradwire_engine.cost import Bound, Cost
 from gradwire_engine.graph import Input
 from gradwire_engine.program import Layout
-from gradwire_engine.types import DType, TensorType
+from gradwire_server.blocks import pack_type, unpack_type
 from gradwire_server.frames import ChannelClosed, pack_parts, unpack_parts
 from gradwire_server.tasks import Bytes, PreparedProgram
 
@@ -41,7 +41,7 @@ def pack_prepared(
         _NUMBERS.pack(*bounds, cost.nodes, len(inputs), len(outputs)),
     ]
     for name, type in (*inputs, *outputs):
-        parts += [name.encode(), type.dtype.value.encode(), struct.pack(f"<{type.rank}q", *type.shape)]
+        parts += [name.encode(), pack_type(type)]
     return pack_parts(parts)
 
 
@@ -51,8 +51,9 @@ def unpack_prepared(payload: memoryview, prepare_seconds: float) -> PreparedProg
     try:
         plan_id, plan, mode, numbers = parts[:_FIXED]
         flops, flops_per_row, nbytes, bytes_per_row, nodes, input_count, output_count = _NUMBERS.unpack(numbers)
-        values = [_value(*parts[at : at + 3]) for at in range(_FIXED, len(parts), 3)]
-    except (ValueError, TypeError, struct.error) as error:
+        names = [str(part, "utf-8") for part in parts[_FIXED::2]]
+        values = [Input(*one) for one in zip(names, map(unpack_type, parts[_FIXED + 1 :: 2]), strict=True)]
+    except (ValueError, IndexError, struct.error) as error:
         raise ChannelClosed(f"not a prepared program: {error}") from error
     if len(values) != input_count + output_count:
         raise ChannelClosed(f"{len(values)} values, expected {input_count} + {output_count}")
@@ -65,8 +66,3 @@ def unpack_prepared(payload: memoryview, prepare_seconds: float) -> PreparedProg
         mode=str(mode, "utf-8"),
         prepare_seconds=prepare_seconds,
     )
-
-
-def _value(name: memoryview, dtype: memoryview, shape: memoryview) -> Input:
-    lengths = struct.unpack(f"<{len(shape) // 8}q", shape)
-    return Input(str(name, "utf-8"), TensorType(DType(str(dtype, "utf-8")), lengths))

@@ -17,7 +17,7 @@ from gradwire.wire.programs import decode_program, encode_graph
 from gradwire_engine.errors import EngineError
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Layout, Limits
-from gradwire_server.child import enter, say_ready
+from gradwire_server.child import enter, say_ready, serve_until_the_end
 from gradwire_server.failures import Failure, limit_details
 from gradwire_server.frames import Channel, ChannelClosed, Frame, Kind
 from gradwire_server.preparation import pack_prepared, unpack_request
@@ -43,38 +43,52 @@ def prepare_program(data: bytes, layout: Layout, limits: Limits) -> list[Bytes]:
 
 def _answer(channel: Channel, frame: Frame, prepare: Prepare, limits: Limits, memory_bytes: int) -> None:
     started = time.perf_counter_ns()
-    try:
-        payload = prepare(*unpack_request(frame.payload), limits)
-    except MemoryError:
-        failure = Failure(
-            reason="PREPARE_MEMORY_LIMIT",
-            message=f"preparing the program needs more than the {memory_bytes:,} bytes it may use; send a smaller one",
-            details=limit_details(name="prepare-memory", limit=memory_bytes, unit="bytes"),
-        )
-    except EngineError as error:
-        failure = Failure.of(error)
-    except Exception:
-        failure = Failure.internal(traceback.format_exc())
-    else:
-        channel.send(Kind.PREPARED, time.perf_counter_ns() - started, sequence=frame.sequence, payload=payload)
+    outcome = _attempt(frame, prepare, limits)
+    if isinstance(outcome, list):
+        channel.send(Kind.PREPARED, time.perf_counter_ns() - started, sequence=frame.sequence, payload=outcome)
         return
+    failure = outcome or Failure(
+        reason="PREPARE_MEMORY_LIMIT",
+        message=f"preparing the program needs more than the {memory_bytes:,} bytes it may use; send a smaller one",
+        details=limit_details(name="prepare-memory", limit=memory_bytes, unit="bytes"),
+    )
     channel.send(Kind.FAILED, sequence=frame.sequence, payload=failure.pack())
+
+
+def _attempt(frame: Frame, prepare: Prepare, limits: Limits) -> list[Bytes] | Failure | None:
+    """The payload of the answer, or why there is none; None where the memory did not suffice.
+
+    While MemoryError is handled its traceback holds what filled the memory: so this only returns, which frees it.
+    """
+    try:
+        return prepare(*unpack_request(frame.payload), limits)
+    except MemoryError:
+        return None
+    except EngineError as error:
+        return Failure.of(error)
+    except Exception:
+        return Failure.internal(traceback.format_exc())
 
 
 def serve(arguments: Sequence[str], prepare: Prepare) -> None:
     """Be a preparer that prepares in this way until the front ends it."""
-    channel, (memory_bytes, limits) = enter(arguments)
-    say_ready(channel, int(memory_bytes))
-    gc.disable()  # a program is millions of objects and none of them garbage; collected between two programs instead
-    while True:
-        try:
-            frame = channel.receive()
-        except ChannelClosed:
-            return
-        _answer(channel, frame, prepare, Limits(**json.loads(limits)), int(memory_bytes))
-        del frame
-        gc.collect()
-        return_free_memory()
+    channel, (memory, limits_text) = enter(arguments)
+    memory_bytes, limits = int(memory), Limits(**json.loads(limits_text))
+
+    def answer_all() -> None:
+        gc.disable()  # a program is millions of objects and no garbage; collected between two programs instead
+        while True:
+            try:
+                frame = channel.receive()
+            except ChannelClosed:
+                return
+            _answer(channel, frame, prepare, limits, memory_bytes)
+            del frame
+            gc.collect()
+            return_free_memory()
+
+    say_ready(channel, memory_bytes)
+    serve_until_the_end(answer_all)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,11 @@ class Preparing:
             waiting = len(self._queue)
             return {"waiting": waiting, "preparing": len(self._unfinished) - waiting, "requests": self._waiting}
 
+    def pids(self) -> tuple[int, ...]:
+        """The ids of the processes that run."""
+        with self._lock:
+            return tuple([process.pid for process in self._processes])
+
     def close(self) -> None:
         """End the processes, and wait for it; calls that still wait get SERVER_DRAINING."""
         with self._lock:

@@ -21,9 +21,9 @@ import numpy.typing as npt
 from gradwire_engine.errors import EngineError
 from gradwire_engine.types import TensorType
 from gradwire_server.arena import mapped
-from gradwire_server.blocks import IN_ARENA, Block, unpack_blocks
+from gradwire_server.blocks import IN_ARENA, Block, unpack_blocks, unpack_type
 from gradwire_server.failures import Failure, limit_details
-from gradwire_server.frames import EXECUTORS, Channel, ChannelClosed, Frame, Kind
+from gradwire_server.frames import EXECUTORS, Channel, ChannelClosed, Frame, Kind, unpack_parts
 from gradwire_server.resources import return_free_memory
 from gradwire_server.tasks import Bytes
 
@@ -56,9 +56,9 @@ class Engine(Protocol):
     def explain(
         self,
         program: bytes,
-        inputs: Sequence[Raw],
+        inputs: Sequence[np.ndarray],
         mode: Literal["forward", "reverse"],
-        seeds: Sequence[Raw],
+        seeds: Sequence[np.ndarray],
         max_values: int,
     ) -> bytes:
         """A serialized ExplainResponse. EngineError where it cannot be."""
@@ -108,30 +108,36 @@ class TaskLoop:
 
     def _answer(self, frame: Frame) -> None:
         outcome = self._attempt(frame)
-        if isinstance(outcome, Failure) and outcome.reason == "TASK_MEMORY_LIMIT":
+        if outcome is None:
             # Other plans that were compiled may be what fills the memory; they can be compiled again.
             held = len(self._compiled)
             self._compiled.clear()
             gc.collect()
             return_free_memory()
-            if held > 1:
-                outcome = self._attempt(frame)
+            outcome = (self._attempt(frame) if held > 1 else None) or self._out_of_memory()
         if isinstance(outcome, Failure):
             self._channel.send(Kind.FAILED, sequence=frame.sequence, payload=outcome.pack())
         else:
             arguments, payload = outcome
             self._channel.send(Kind.DONE, *arguments, sequence=frame.sequence, payload=payload)
 
-    def _attempt(self, frame: Frame) -> Failure | tuple[tuple[int, int], Sequence[Bytes]]:
+    def _out_of_memory(self) -> Failure:
+        return Failure(
+            reason="TASK_MEMORY_LIMIT",
+            message=f"the task needs more than the {self._memory_bytes:,} bytes that a worker may use; "
+            "send fewer rows at a time",
+            details=limit_details(name="worker-memory", limit=self._memory_bytes, unit="bytes"),
+        )
+
+    def _attempt(self, frame: Frame) -> Failure | tuple[tuple[int, int], Sequence[Bytes]] | None:
+        """What to answer; None where the memory did not suffice.
+
+        While MemoryError is handled its traceback holds what filled the memory: so this only returns, which frees it.
+        """
         try:
             return self._run(frame) if frame.kind == Kind.RUN else self._explain(frame)
         except MemoryError:
-            return Failure(
-                reason="TASK_MEMORY_LIMIT",
-                message=f"the task needs more than the {self._memory_bytes:,} bytes that a worker may use; "
-                "send fewer rows at a time",
-                details=limit_details(name="worker_memory", limit=self._memory_bytes, unit="bytes"),
-            )
+            return None
         except EngineError as error:
             return Failure.of(error)
         except Exception:
@@ -167,11 +173,12 @@ class TaskLoop:
 
     def _explain(self, frame: Frame) -> tuple[tuple[int, int], Sequence[Bytes]]:
         reverse, input_count, seed_count, max_values, max_bytes = frame.arguments
-        blocks, program = unpack_blocks(frame.payload, input_count + seed_count)
+        blocks, rest = unpack_blocks(frame.payload, input_count + seed_count)
+        program, *types = unpack_parts(rest)
         started = time.perf_counter_ns()
-        raw = [self._bytes(block) for block in blocks]
+        arrays = [self._tensor(*one, writable=False) for one in zip(blocks, map(unpack_type, types), strict=True)]
         mode: Literal["forward", "reverse"] = "reverse" if reverse else "forward"
-        table = self._engine.explain(bytes(program), raw[:input_count], mode, raw[input_count:], max_values)
+        table = self._engine.explain(bytes(program), arrays[:input_count], mode, arrays[input_count:], max_values)
         if len(table) > max_bytes:
             raise EngineError(
                 f"the trace table has {len(table):,} bytes, a message holds {max_bytes:,}; explain a smaller graph",

@@ -11,10 +11,11 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from gradwire_engine.types import TensorType
 from gradwire_server.arena import Arena, ArenaFull
-from gradwire_server.blocks import Block, pack_blocks
+from gradwire_server.blocks import Block, pack_blocks, pack_type
 from gradwire_server.failures import Failure, limit_details
-from gradwire_server.frames import EXECUTORS, ChannelClosed, Frame, Kind
+from gradwire_server.frames import EXECUTORS, ChannelClosed, Frame, Kind, pack_parts
 from gradwire_server.process import ChildProcess
 from gradwire_server.tasks import Cause, ExplainTask, Task, TaskFailed, TaskInput, TaskResult, WorkerLimits, WorkerLost
 
@@ -159,7 +160,8 @@ class WorkerProcess:
             task.max_values,
             task.max_response_bytes,
         )
-        payload = (pack_blocks(blocks), task.program)
+        types = [pack_type(TensorType(one.dtype, one.shape)) for one in (*task.inputs, *task.seeds)]
+        payload = (pack_blocks(blocks), *pack_parts([task.program, *types]))
         self._process.channel.send(Kind.EXPLAIN, *arguments, sequence=self._sequence, payload=payload)
         return []
 
@@ -243,5 +245,5 @@ def _too_large(error: ArenaFull) -> TaskFailed:
         "TASK_MEMORY_LIMIT",
         f"inputs and outputs need {error.needed:,} bytes, a worker's arena holds {error.capacity:,}; "
         "send fewer rows at a time",
-        details=limit_details(name="worker_arena", value=error.needed, limit=error.capacity, unit="bytes"),
+        details=limit_details(value=error.needed, limit=error.capacity, unit="bytes"),
     )
