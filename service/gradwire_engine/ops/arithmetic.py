@@ -157,11 +157,11 @@ def _masked_transpose(
 ) -> Tangents:
     k, t, mask = operands
     if k is not None:
-        return [None, scale(k, cotangent)]
+        return [None, scale(k, cotangent), None]
     assert t is not None and mask is not None
     active = both(mask, cotangent.mask)
     assert active is not None
-    return [Masked(masked_multiply(cotangent.value, t, active), active), None]
+    return [Masked(masked_multiply(cotangent.value, t, active), active), None, None]
 
 
 def _masked_multiply(k: Array, t: Array, mask: Array) -> Any:
@@ -303,6 +303,7 @@ OPS = (
         domains=(NONZERO,),
         flops=8.0,
         ulps=8.0,
+        dtypes="fi",
         attributes=Exponent,
         applied=(Exponent(-2), Exponent(0), Exponent(1), Exponent(2), Exponent(3), Exponent(5)),
     ),
