@@ -12,7 +12,7 @@ from gradwire_engine.attributes import Axes, Axis, Pad, Permutation, Shape, Slic
 from gradwire_engine.errors import GraphError
 from gradwire_engine.op import Array, Case, Linear, Masked, Op, Tangents, TestData
 from gradwire_engine.ops.rules import describe, require_axes, stacked, with_axis, without
-from gradwire_engine.tangents import select
+from gradwire_engine.tangents import select, sum_tangent
 from gradwire_engine.types import MAX_RANK, ROWS, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import (
@@ -244,15 +244,6 @@ def _unpadded(attributes: Pad, x: Value, shape: tuple[int, ...]) -> Value:
     return slice_of(x, attributes.low, ends, stride)
 
 
-def _pad_tangent(attributes: Pad, operands: Sequence[Value], tangents: Tangents) -> Masked | None:
-    x, fill = tangents
-    if fill is None:
-        return None if x is None else _padded(x, attributes.low, attributes.high, attributes.interior)
-    around = fill.value.like(0.0) if x is None else None
-    inner = broadcast_to(around, operands[0].shape) if around is not None else x.value  # type: ignore[union-attr]
-    return Masked(inner.emit("pad", fill.value, attributes=attributes))
-
-
 def _pad_transpose(attributes: Pad, cotangent: Masked, operands: Known, types: Types) -> Tangents:
     x, fill = operands
     to_x = to_fill = None
@@ -261,8 +252,7 @@ def _pad_transpose(attributes: Pad, cotangent: Masked, operands: Known, types: T
         to_x = Masked(_unpadded(attributes, cotangent.value, types[0].shape), mask)
     if fill is None:
         around = _is_padding(attributes, cotangent.value, types[0].shape)
-        outside = select(around, cotangent)
-        to_fill = Masked(sum_over(outside.value, range(len(outside.value.shape))))
+        to_fill = sum_tangent(select(around, cotangent), range(len(cotangent.value.shape)))
     return [to_x, to_fill]
 
 
@@ -321,6 +311,7 @@ OPS = (
                 Case(((3,),), Shape((2, 3))),
                 Case(((2, 1),), Shape((4, 2, 3))),
                 Case(((1,),), Shape((0,))),
+                Case(((0,),), Shape((2, 0))),
                 Case(((2,),), Shape((2,))),
             ),
             dtypes=ALL,
@@ -380,6 +371,8 @@ OPS = (
                 Case(((7, 3),), Slice((1, 0), (7, 2), (2, 1))),
                 Case(((7,),), Slice((0,), (6,), (3,))),
                 Case(((4,),), Slice((2,), (2,), (1,))),
+                Case(((0, 2),), Slice((0, 1), (0, 2), (1, 1))),
+                Case(((1,),), Slice((0,), (1,), (2,))),
                 Case(((),), Slice((), (), ())),
             ),
             dtypes=ALL,
@@ -408,7 +401,7 @@ OPS = (
         arity=2,
         types=_pad_types,
         evaluate=_pad,
-        derivative=Linear(None, _pad_transpose, None, _pad_tangent),
+        derivative=Linear(None, _pad_transpose, _same_op("pad")),
         batch=_pad_batch,
         attributes=Pad,
         flops=0.0,
@@ -432,7 +425,14 @@ OPS = (
         attributes=Axes,
         flops=0.0,
         tests=TestData(
-            cases=(Case(((4,),), Axes((0,))), Case(((2, 3),), Axes((0, 1))), Case(((0,),), Axes((0,)))), dtypes=ALL
+            cases=(
+                Case(((4,),), Axes((0,))),
+                Case(((2, 3),), Axes((0, 1))),
+                Case(((2, 3),), Axes((1,))),
+                Case(((0,),), Axes((0,))),
+                Case(((),), Axes(())),
+            ),
+            dtypes=ALL,
         ),
     ),
 )
