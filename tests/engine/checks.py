@@ -1,0 +1,564 @@
+"""What must hold for every op, as functions of its record.
+
+`test_ops` applies them to the table; `test_planted_mistakes` applies them to records with a wrong rule and expects each
+to fail. A check raises AssertionError, or lets an exception of the engine through. Nothing here knows the ops one by
+one: operands come from a record's own test data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from tests.engine.oracles import Oracle
+
+from gradwire_engine.builder import GraphBuilder, result_types
+from gradwire_engine.errors import GraphError
+from gradwire_engine.execute.reference import compile
+from gradwire_engine.graph import Graph
+from gradwire_engine.op import Case, Masked, Op, Zero
+from gradwire_engine.program import Layout
+from gradwire_engine.transforms.jvp import jvp, node_tangents
+from gradwire_engine.transforms.linearize import linearize
+from gradwire_engine.transforms.reverse import vjp
+from gradwire_engine.transforms.transpose import pull_back
+from gradwire_engine.transforms.vmap import batch, vmap
+from gradwire_engine.types import DType, TensorType
+from gradwire_engine.vocabulary import true
+
+# Operands
+
+
+@dataclass(frozen=True)
+class Application:
+    """An op, applied in one of its test cases, in one element type."""
+
+    op: Op
+    case: Case
+    dtype: DType
+
+    @cached_property
+    def types(self) -> tuple[TensorType, ...]:
+        """Types of the operands."""
+        fixed = self.case.dtypes or (None,) * len(self.case.shapes)
+        return tuple(
+            TensorType(self.dtype if name is None else DType(name), shape)
+            for shape, name in zip(self.case.shapes, fixed, strict=True)
+        )
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The op alone."""
+        builder = GraphBuilder()
+        operands = [builder.input(f"x{i}", type) for i, type in enumerate(self.types)]
+        if operands:
+            return builder.finish(builder.emit_all(self.op, operands, self.case.attributes))
+        return builder.finish(builder.emit_all(self.op, (), self.case.attributes))
+
+    @property
+    def varied(self) -> list[int]:
+        """The operands that can be differentiated."""
+        if not self.graph.output_types[0].dtype.is_floating:
+            return []
+        return [i for i, type in enumerate(self.types) if type.dtype.is_floating]
+
+    def operands(self, rng: np.random.Generator, rows: int | None = None) -> list[np.ndarray]:
+        """Operands within the record's domains; with `rows`, stacks of them."""
+        if rows is None:
+            return [self._operand(i, rng) for i in range(len(self.types))]
+        stacks = [[self._operand(i, rng) for _ in range(rows)] for i in range(len(self.types))]
+        return [
+            np.array(stack, dtype=type.dtype.numpy).reshape((rows, *type.shape))
+            for stack, type in zip(stacks, self.types, strict=True)
+        ]
+
+    def _operand(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        type = self.types[index]
+        if type.dtype is DType.BOOL:
+            return np.asarray(rng.random(type.shape) < 0.5)
+        if type.dtype.is_integer:
+            return self._integers(index, rng)
+        domains = self.op.tests.domains
+        domain = domains[min(index, len(domains) - 1)]
+        found = rng.uniform(domain.low, domain.high, type.shape)
+        for point in domain.avoid:
+            sign = np.where(found < point, -1.0, 1.0)
+            found = np.where(np.abs(found - point) < domain.clearance, point + sign * domain.clearance * 1.5, found)
+        return np.asarray(found, dtype=type.dtype.numpy)
+
+    def _integers(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        type = self.types[index]
+        lengths = self._indexed_lengths() if self.case.dtypes and self.case.dtypes[index] else None
+        if lengths is None:
+            return rng.integers(-6, 7, type.shape).astype(type.dtype.numpy)
+        columns = [rng.integers(-n, n, type.shape[:-1]) for n in lengths]  # negative ones count from the end
+        return np.stack(columns, axis=-1).astype(type.dtype.numpy)
+
+    def _indexed_lengths(self) -> tuple[int, ...] | None:
+        """The lengths of the axes that an index operand points into."""
+        attributes: Any = self.case.attributes
+        if not hasattr(attributes, "offset_dims"):
+            return None
+        shape = attributes.shape if hasattr(attributes, "shape") else self.types[0].shape
+        first = attributes.batch_dims + attributes.offset_dims
+        return tuple(shape[first : first + self.types[1].shape[-1]])
+
+    def __str__(self) -> str:
+        return f"{self.op.name}({', '.join(map(str, self.types))}; {self.case.attributes})"
+
+
+def applications(op: Op, kinds: str = "fib") -> Iterator[Application]:
+    """Every case in every element type that the op takes, of the kinds f, i, b that are asked for."""
+    for case in op.tests.cases:
+        for dtype in DType:
+            if dtype.numpy.kind in kinds and dtype.numpy.kind in op.tests.dtypes:
+                application = Application(op, case, dtype)
+                if accepts(application):
+                    yield application
+                if not case.shapes:
+                    break  # without operands there is nothing to vary
+
+
+def accepts(application: Application) -> bool:
+    """Whether the type rule does."""
+    try:
+        result_types(application.op, application.case.attributes, application.types)
+    except GraphError:
+        return False
+    return True
+
+
+BY_DEFINITION = frozenset({"masked_multiply", "stop_gradient"})
+"""Ops whose derivative is not that of their values, on purpose; they have tests of their own."""
+
+
+def in_float64(op: Op) -> Iterator[Application]:
+    """The cases whose derivative can be compared with the values, in float64."""
+    for application in applications(op, "f"):
+        everything = (*application.types, *application.graph.output_types)
+        if (
+            op.name not in BY_DEFINITION
+            and application.varied
+            and TensorType(DType.FLOAT32) not in [type.with_shape(()) for type in everything]
+        ):
+            yield application
+
+
+def random(seed: int = 0) -> np.random.Generator:
+    """The only source of chance."""
+    return np.random.default_rng(seed)
+
+
+def evaluated(op: Op, attributes: Any, *arrays: np.ndarray) -> list[np.ndarray]:
+    """The op's evaluation as the executor does it, as a list of arrays."""
+    with np.errstate(all="ignore"):
+        found = op.evaluate(attributes, *arrays)
+    return [np.asarray(each) for each in (found if isinstance(found, tuple) else (found,))]
+
+
+def directions(application: Application, rng: np.random.Generator) -> list[np.ndarray]:
+    """A tangent for each varied operand."""
+    return [np.asarray(rng.standard_normal(application.types[i].shape)) for i in application.varied]
+
+
+def close(got: Any, expected: Any, tolerance: float, what: object) -> None:
+    """Equal to `tolerance`, relative to the largest element."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    assert got.shape == expected.shape, f"{what}: got shape {got.shape}, expected {expected.shape}"
+    scale = max(1.0, float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))))
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=str(what))
+
+
+# Types
+
+
+def check_types(op: Op) -> None:
+    """The type rule says what numpy returns, and takes exactly the element types that the record lists."""
+    taken = set()
+    for case in op.tests.cases:
+        for dtype in DType:
+            application = Application(op, case, dtype)
+            if accepts(application):
+                taken.add(dtype.numpy.kind)
+                expected = application.graph.output_types
+                found = evaluated(op, case.attributes, *application.operands(random()))
+                assert [TensorType.of(each) for each in found] == list(expected), str(application)
+    if any(case.shapes for case in op.tests.cases):
+        assert taken == set(op.tests.dtypes)
+    sizes = [type.elements for a in applications(op) for type in a.types]
+    if sizes and op.arity:
+        assert 0 in sizes, "no case is empty"
+        assert 1 in sizes, "no case has one element"
+
+
+def check_operands_unchanged(op: Op) -> None:
+    """Operands may be read-only and strided, and are not written to."""
+    for application in applications(op):
+        operands = application.operands(random())
+        for operand in operands:
+            operand.flags.writeable = False
+        expected = evaluated(op, application.case.attributes, *operands)
+        strided = [np.stack([operand, operand], axis=-1)[..., 0] for operand in operands]
+        copies = [operand.copy() for operand in strided]
+        found = evaluated(op, application.case.attributes, *strided)
+        for got, wanted in zip(found, expected, strict=True):
+            close(got, wanted, 1e-6 if application.dtype is DType.FLOAT32 else 1e-13, application)
+        for operand, copy in zip(strided, copies, strict=True):
+            np.testing.assert_array_equal(operand, copy, err_msg=f"{application} changed an operand")
+
+
+# Derivatives
+
+
+def check_jvp(op: Op) -> None:
+    """Forward mode against central differences of fourth order."""
+    for application in in_float64(op):
+        rng = random()
+        operands, moves = application.operands(rng), directions(application, rng)
+        value, tangent = compile(jvp(application.graph, application.varied)).run([*operands, *moves], 1)
+        np.testing.assert_array_equal(value, compile(application.graph).run(operands, 1)[0])
+        close(tangent, _differences(application.graph, application.varied, operands, moves), 2e-7, application)
+
+
+def _differences(
+    graph: Graph, varied: Sequence[int], operands: Sequence[np.ndarray], moves: Sequence[np.ndarray]
+) -> np.ndarray:
+    """The derivative of the last output; zero where that is infinite, as the largest of no elements is."""
+    executable = compile(graph)
+    step = 1e-3
+
+    def at(distance: float) -> np.ndarray:
+        moved = list(operands)
+        for i, move in zip(varied, moves, strict=True):
+            moved[i] = np.asarray(operands[i] + distance * move)
+        return executable.run(moved, 1)[-1]
+
+    finite = np.isfinite(at(0.0))
+    # Six points: the error is of the order of step**6.
+    near, middle, far = (
+        np.subtract(at(k * step), at(-k * step), where=finite, out=np.zeros(finite.shape)) for k in (1, 2, 3)
+    )
+    return np.where(finite, (45.0 * near - 9.0 * middle + far) / (60.0 * step), 0.0)
+
+
+def check_adjoint(op: Op) -> None:
+    """<u, J v> = <Jᵀ u, v>, to rounding: reverse mode is the transpose of forward mode."""
+    for application in in_float64(op):
+        rng = random(1)
+        operands, moves = application.operands(rng), directions(application, rng)
+        tangent = compile(jvp(application.graph, application.varied)).run([*operands, *moves], 1)[1]
+        weights = np.asarray(rng.standard_normal(tangent.shape))
+        gradients = compile(vjp(application.graph, application.varied)).run([*operands, weights], 1)[1:]
+        for gradient, i in zip(gradients, application.varied, strict=True):
+            assert gradient.shape == application.types[i].shape, str(application)
+        products = [(gradient * move).ravel() for gradient, move in zip(gradients, moves, strict=True)]
+        terms = np.concatenate([(weights * tangent).ravel(), *products])
+        difference = np.sum(weights * tangent) - sum(np.sum(product) for product in products)
+        assert abs(difference) <= 1e-13 * max(1.0, np.sum(np.abs(terms))), str(application)
+
+
+def check_second_order(op: Op) -> None:
+    """Forward mode over reverse mode against differences of gradients."""
+    for application in in_float64(op):
+        rng = random(2)
+        operands, moves = application.operands(rng), directions(application, rng)
+        weights = np.asarray(rng.standard_normal(application.graph.output_types[0].shape))
+        pulled = vjp(application.graph, application.varied)
+        pushed = compile(jvp(pulled, application.varied))
+        found = pushed.run([*operands, weights, *moves], 1)[len(pulled.outputs) + 1 :]
+        for index, got in enumerate(found):
+            one = Graph(pulled.inputs, pulled.nodes, (pulled.outputs[1 + index],))
+            close(got, _differences(one, application.varied, [*operands, weights], moves), 2e-7, application)
+
+
+def check_derivative_types(op: Op) -> None:
+    """In either floating-point type, derivatives have the type of what they are derivatives of."""
+    for application in applications(op, "f"):
+        graph, varied = application.graph, application.varied
+        if varied:
+            assert jvp(graph, varied).output_types == graph.output_types * 2
+            wanted = graph.output_types + tuple(application.types[i] for i in varied)
+            assert vjp(graph, varied).output_types == wanted
+
+
+# Structural zeros
+
+
+UNTRACKED = frozenset({"dot_general"})
+"""Ops that need not say where their tangents are zero, only be right where they do."""
+
+
+def check_masks(op: Op) -> None:
+    """A mask is false where the tangent is zero whatever the active inputs are, and nowhere else.
+
+    In forward mode and in reverse mode, with some elements of the incoming tangents known to be zero.
+    """
+    for application in in_float64(op):
+        rng = random(3)
+        operands = application.operands(rng)
+        jacobians = _jacobians(application, operands)
+        if isinstance(op.derivative, Zero) or not any(np.any(jacobian) for jacobian in jacobians):
+            assert not any(np.any(jacobian) for jacobian in jacobians), f"{application}: not constant"
+            continue
+        for _ in range(4):
+            moves = directions(application, rng)
+            masks = [rng.random(move.shape) < 0.6 for move in moves]
+            moves = [np.where(mask, move, 0.0) for move, mask in zip(moves, masks, strict=True)]
+            value, mask = _masked_forward(application, operands, moves, masks)
+            reached = sum(
+                np.tensordot(jacobian != 0, mask.astype(int), mask.ndim)
+                for jacobian, mask in zip(jacobians, masks, strict=True)
+            )
+            _require_mask(application, value, mask, np.asarray(reached) > 0)
+
+            weights = np.asarray(rng.standard_normal(value.shape))
+            active = np.asarray(rng.random(value.shape) < 0.6)
+            weights = np.where(active, weights, 0.0)
+            for (value, mask), jacobian in zip(
+                _masked_reverse(application, operands, weights, active), jacobians, strict=True
+            ):
+                reached = np.tensordot(active.astype(int), jacobian != 0, active.ndim)
+                _require_mask(application, value, mask, np.asarray(reached) > 0)
+
+
+def _require_mask(what: Application, value: np.ndarray, mask: np.ndarray, reached: np.ndarray) -> None:
+    assert mask.shape == value.shape, str(what)
+    assert np.all(value[~mask] == 0.0), f"{what}: a tangent that is said to be zero is {value[~mask]}"
+    assert np.all(mask[reached]), f"{what}: said to be zero, but depends on active inputs"
+    if what.op.name not in UNTRACKED:
+        np.testing.assert_array_equal(mask, reached, err_msg=f"{what}: not known to be zero, but is")
+
+
+def _jacobians(application: Application, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """By central differences: a derivative for each result and operand element."""
+    blocks = []
+    for which, i in enumerate(application.varied):
+        columns = []
+        for unit in np.eye(operands[i].size).reshape((operands[i].size, *operands[i].shape)):
+            moves = [np.zeros(operands[j].shape) for j in application.varied]
+            moves[which] = unit
+            columns.append(_differences(application.graph, application.varied, operands, moves))
+        shape = application.graph.output_types[0].shape
+        block = np.stack(columns, axis=-1) if columns else np.zeros((*shape, 0))
+        block = np.where(np.abs(block) < 1e-9, 0.0, block)
+        blocks.append(block.reshape(shape + operands[i].shape))
+    return blocks
+
+
+def _masked_forward(
+    application: Application,
+    operands: Sequence[np.ndarray],
+    moves: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    builder = GraphBuilder()
+    values = [builder.input("x", type) for type in application.types]
+    types = [application.types[i] for i in application.varied]
+    seeds = [Masked(builder.input("t", type), builder.input("mask", type.with_dtype(DType.BOOL))) for type in types]
+    tangents: list[Masked | None] = [None] * len(values)
+    for i, seed in zip(application.varied, seeds, strict=True):
+        tangents[i] = seed
+    (node,) = application.graph.nodes
+    results = builder.emit_all(node.op, values, node.attributes)
+    (moved,) = node_tangents(builder, node, values, results, tangents)
+    assert moved is not None, str(application)
+    return _values_and_masks(builder, [moved], [*operands, *_interleaved(moves, masks)])[0]
+
+
+def _masked_reverse(
+    application: Application, operands: Sequence[np.ndarray], weights: np.ndarray, active: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    parts = linearize(application.graph, application.varied, [0])
+    builder = GraphBuilder()
+    values = [builder.input("x", type) for type in application.types]
+    type = application.graph.output_types[0]
+    seed = Masked(builder.input("ct", type), builder.input("mask", type.with_dtype(DType.BOOL)))
+    residuals = builder.inline(parts.primal, values)[1:]
+    pulled = pull_back(builder, parts.linear, residuals, [seed])
+    arrived = []
+    for each in pulled:
+        assert each is not None, str(application)
+        arrived.append(each)
+    return _values_and_masks(builder, arrived, [*operands, weights, active])
+
+
+def _interleaved(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [each for pair in zip(first, second, strict=True) for each in pair]
+
+
+def _values_and_masks(
+    builder: GraphBuilder, tangents: Sequence[Masked], inputs: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    outputs = [
+        each for value, mask in tangents for each in (value, true(builder, value.shape) if mask is None else mask)
+    ]
+    found = compile(builder.finish(outputs)).run(inputs, 1)
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+# Batches
+
+
+def check_batch(op: Op) -> None:
+    """Rows at once are the rows one by one: statically, and with the length left open; whichever operands have rows."""
+    for application in applications(op):
+        if application.dtype in (DType.FLOAT32, DType.INT32):
+            continue
+        count = len(application.types)
+        for batched in itertools.product((False, True), repeat=count):
+            for rows in (3, 1, 0) if any(batched) else ():
+                rng = random(4)
+                stacks, single = application.operands(rng, rows), application.operands(rng)
+                inputs = [stack if has else one for stack, one, has in zip(stacks, single, batched, strict=True)]
+                expected = _row_by_row(application, inputs, batched, rows)
+                what = f"{application}, rows of {batched}"
+                in_axes = [0 if has else -1 for has in batched]
+                close(compile(vmap(application.graph, rows, in_axes)).run(inputs, 1)[0], expected, 1e-13, what)
+                shared = tuple(i for i, has in enumerate(batched) if not has)
+                graph = batch(application.graph, Layout(shared_inputs=shared))
+                close(compile(graph).run(inputs, rows)[0], expected, 1e-13, what)
+
+
+def _row_by_row(
+    application: Application, inputs: Sequence[np.ndarray], batched: Sequence[bool], rows: int
+) -> np.ndarray:
+    type = application.graph.output_types[0]
+    result = np.empty((rows, *type.shape), dtype=type.dtype.numpy)
+    for row in range(rows):
+        operands = [x[row] if has else x for x, has in zip(inputs, batched, strict=True)]
+        result[row] = evaluated(application.op, application.case.attributes, *map(np.asarray, operands))[0]
+    return result
+
+
+# Accuracy and totality
+
+
+def check_float32(op: Op) -> None:
+    """A float32 evaluation is within the record's ulps of the float64 one, on the same numbers."""
+    for application in applications(op, "f"):
+        if application.dtype is DType.FLOAT32 and application.graph.output_types[0].dtype is DType.FLOAT32:
+            for seed in range(5):
+                error = float32_error(application, application.operands(random(seed)))
+                assert error <= op.tests.ulps, f"{application}: {error} ulps"
+
+
+def float32_error(application: Application, operands: Sequence[np.ndarray]) -> float:
+    """In ulps of each element; where elements are sums, of the terms: cancellation is not an error of the op."""
+    wide = [x.astype(np.float64) if x.dtype == np.float32 else x for x in operands]
+    attributes = application.case.attributes
+    (got,), (expected,) = evaluated(application.op, attributes, *operands), evaluated(application.op, attributes, *wide)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(got[~finite], expected[~finite])
+    got, expected = got[finite].astype(np.float64), expected[finite]
+    size = np.abs(expected)
+    if not application.op.elementwise:
+        largest = [np.max(np.abs(x), initial=0.0) for x in wide if x.dtype.kind == "f"]
+        size = np.maximum(np.max(size, initial=0.0), np.prod(largest))
+    return float(np.max(np.abs(got - expected) / np.spacing(np.asarray(size, dtype=np.float32)), initial=0.0))
+
+
+_FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, np.inf, -np.inf, np.nan)
+_EXTREME = {
+    DType.FLOAT64: (*_FLOATS, 1e308, -1e308, 5e-324, 2.2250738585072014e-308, 1e16),
+    DType.FLOAT32: (*_FLOATS, 3e38, -3e38, 1e-45, 1.1754944e-38, 1e8),
+    DType.INT32: (0, 1, -1, 2, 7, -(2**31), 2**31 - 1),
+    DType.INT64: (0, 1, -1, 2, 7, 2**31, -(2**63), 2**63 - 1),
+    DType.BOOL: (False, True),
+}
+
+
+def extreme_operands(application: Application, rng: np.random.Generator, rows: int) -> list[np.ndarray]:
+    """Rows of operands made of the numbers at which arithmetic is special; indices out of range among them."""
+    return [
+        rng.choice(np.array(_EXTREME[type.dtype], dtype=type.dtype.numpy), (rows, *type.shape))
+        for type in application.types
+    ]
+
+
+def check_total(op: Op) -> None:
+    """Every op, and its derivatives, have a result for every operand: no exception, no warning, the right type."""
+    for application in applications(op):
+        rows = 200 if op.elementwise else 20
+        operands = extreme_operands(application, random(5), rows)
+        for graph, seeds in _with_derivatives(application, rows):
+            batched = batch(graph, Layout())
+            found = compile(batched).run([*operands, *seeds], rows)
+            assert [TensorType.of(each) for each in found] == [type.with_rows(rows) for type in batched.output_types]
+
+
+def check_rows_are_independent(op: Op) -> None:
+    """A row of special numbers changes no bit of the other rows, in values and derivatives."""
+    rows = 4
+    for application in applications(op):
+        rng = random(6)
+        operands = application.operands(rng, rows)
+        bad = extreme_operands(application, rng, rows)
+        for graph, seeds in _with_derivatives(application, rows):
+            executable = compile(batch(graph, Layout()))
+            expected = executable.run([*operands, *seeds], rows)
+            for row in range(rows):
+                mixed = [x.copy() for x in operands]
+                for x, extreme in zip(mixed, bad, strict=True):
+                    x[row] = extreme[row]
+                found = executable.run([*mixed, *seeds], rows)
+                for got, wanted in zip(found, expected, strict=True):
+                    np.testing.assert_array_equal(
+                        np.delete(got, row, axis=0), np.delete(wanted, row, axis=0), err_msg=str(application)
+                    )
+
+
+def _with_derivatives(application: Application, rows: int) -> Iterator[tuple[Graph, list[np.ndarray]]]:
+    """The op, its tangent and its gradient, with seeds for as many rows."""
+    graph, varied = application.graph, application.varied
+    yield graph, []
+    if varied:
+        rng = random(7)
+        dtype = application.dtype.numpy
+
+        def seeds(types: Sequence[TensorType]) -> list[np.ndarray]:
+            return [rng.standard_normal((rows, *type.shape)).astype(type.dtype.numpy) for type in types]
+
+        assert dtype.kind == "f" or application.case.dtypes
+        yield jvp(graph, varied), seeds([application.types[i] for i in varied])
+        yield vjp(graph, varied), seeds(graph.output_types)
+
+
+CHECKS: dict[str, Callable[[Op], None]] = {
+    "types": check_types,
+    "operands unchanged": check_operands_unchanged,
+    "jvp": check_jvp,
+    "adjoint": check_adjoint,
+    "second order": check_second_order,
+    "derivative types": check_derivative_types,
+    "masks": check_masks,
+    "batch": check_batch,
+    "float32": check_float32,
+    "total": check_total,
+    "rows": check_rows_are_independent,
+}
+
+
+# Against other engines
+
+
+def check_against(engine: Oracle, op: Op) -> None:
+    """Value, tangent and gradients are those of an independent engine."""
+    for application in in_float64(op):
+        rng = random(8)
+        operands, moves = application.operands(rng), directions(application, rng)
+        if not all(operand.size for operand in operands):
+            continue  # engines differ on the derivative of nothing, which has no elements to speak of
+        arguments = (op.name, application.case.attributes, operands)
+        varied, graph = application.varied, application.graph
+        weights = np.asarray(rng.standard_normal(graph.output_types[0].shape))
+
+        value, tangent = compile(jvp(graph, varied)).run([*operands, *moves], 1)
+        close(value, engine.value(*arguments), 1e-13, application)
+        close(tangent, engine.forward(*arguments, varied, moves), 1e-12, application)
+        gradients = compile(vjp(graph, varied)).run([*operands, weights], 1)[1:]
+        for got, expected in zip(gradients, engine.reverse(*arguments, varied, weights), strict=True):
+            close(got, expected, 1e-12, application)

@@ -1,0 +1,540 @@
+"""The ops written again for independent engines: what values and derivatives are compared with.
+
+Three engines: autograd (always there), jax and torch (absent on small machines). Ops that move elements are defined
+once, by loops over indices as the wire contract describes them, and handed to every engine as one table look-up; the
+others are written in each engine's own functions. Nothing here imports the evaluation or the rules of the ops.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import string
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import accumulate, pairwise
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import numpy as np
+
+Function = Callable[..., Any]
+"""(attributes, *arrays of the engine) -> array of the engine."""
+
+NAMES = ("autograd", "torch", "jax")
+
+
+class Oracle(Protocol):
+    """An engine that knows some of the ops."""
+
+    functions: Mapping[str, Function]
+
+    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
+        """The result."""
+
+    def forward(
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        moves: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        """The tangent of the result."""
+
+    def reverse(
+        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+    ) -> list[np.ndarray]:
+        """The gradients by the varied operands."""
+
+
+def available(name: str) -> bool:
+    """Whether an engine is installed."""
+    return importlib.util.find_spec(name) is not None
+
+
+@cache
+def oracle(name: str) -> Oracle:
+    """An engine by its name; importing one takes a second or two."""
+    return {"autograd": _Autograd, "torch": _Torch, "jax": _Jax}[name]()
+
+
+# Ops that move elements: for each element of the result, its place in the operands laid end to end.
+
+
+def moved(name: str, attributes: Any, shapes: Sequence[tuple[int, ...]], indices: Any = None) -> np.ndarray:
+    """Where each element of the result comes from; -1 where from nowhere, so that it is zero."""
+    return _MOVES[name](attributes, shapes, indices)
+
+
+def _table(shape: Sequence[int], source: Callable[[tuple[int, ...]], int]) -> np.ndarray:
+    found = np.empty(tuple(shape), dtype=np.int64)
+    for place in np.ndindex(*shape):
+        found[place] = source(place)
+    return found
+
+
+def _flat(place: Sequence[int], shape: Sequence[int]) -> int:
+    """The position of an element in C order."""
+    position = 0
+    for index, length in zip(place, shape, strict=True):
+        position = position * length + index
+    return position
+
+
+def _broadcast_to(a: Any, shapes: Any, _: Any) -> np.ndarray:
+    (shape,) = shapes
+    new = len(a.shape) - len(shape)
+
+    def source(place: tuple[int, ...]) -> int:
+        return _flat([0 if n == 1 else i for i, n in zip(place[new:], shape, strict=True)], shape)
+
+    return _table(a.shape, source)
+
+
+def _reshape(a: Any, shapes: Any, _: Any) -> np.ndarray:
+    return _table(a.shape, lambda place: _flat(place, a.shape))
+
+
+def _permute_dims(a: Any, shapes: Any, _: Any) -> np.ndarray:
+    (shape,) = shapes
+
+    def source(place: tuple[int, ...]) -> int:
+        original = [0] * len(shape)
+        for axis, index in zip(a.permutation, place, strict=True):
+            original[axis] = index
+        return _flat(original, shape)
+
+    return _table([shape[axis] for axis in a.permutation], source)
+
+
+def _slice(a: Any, shapes: Any, _: Any) -> np.ndarray:
+    (shape,) = shapes
+    counts = [len(range(*bounds)) for bounds in zip(a.start, a.limit, a.stride, strict=True)]
+    return _table(
+        counts,
+        lambda place: _flat([s + i * step for s, i, step in zip(a.start, place, a.stride, strict=True)], shape),
+    )
+
+
+def _flip(a: Any, shapes: Any, _: Any) -> np.ndarray:
+    (shape,) = shapes
+    return _table(
+        shape, lambda place: _flat([shape[k] - 1 - i if k in a.axes else i for k, i in enumerate(place)], shape)
+    )
+
+
+def _pad(a: Any, shapes: Any, _: Any) -> np.ndarray:
+    shape, _ = shapes
+    lengths = [
+        low + high + n + max(n - 1, 0) * gap for low, high, gap, n in zip(a.low, a.high, a.interior, shape, strict=True)
+    ]
+
+    def source(place: tuple[int, ...]) -> int:
+        steps = [divmod(i - low, gap + 1) for i, low, gap in zip(place, a.low, a.interior, strict=True)]
+        inside = all(rest == 0 and 0 <= index < n for (index, rest), n in zip(steps, shape, strict=True))
+        return _flat([index for index, _ in steps], shape) if inside else math.prod(shape)
+
+    return _table(lengths, source)
+
+
+def _concat(a: Any, shapes: Any, _: Any) -> np.ndarray:
+    offsets = list(accumulate((math.prod(shape) for shape in shapes), initial=0))
+    starts = list(accumulate((shape[a.axis] for shape in shapes), initial=0))
+    whole = [*shapes[0]]
+    whole[a.axis] = starts[-1]
+
+    def source(place: tuple[int, ...]) -> int:
+        which = next(k for k, (_, end) in enumerate(pairwise(starts)) if place[a.axis] < end)
+        inner = list(place)
+        inner[a.axis] -= starts[which]
+        return offsets[which] + _flat(inner, shapes[which])
+
+    return _table(whole, source)
+
+
+def _element(a: Any, indices: np.ndarray, shape: Sequence[int], place: tuple[int, ...]) -> int:
+    """Where batch + offset + I + rest points to in batch + offset + indexed + rest; -1 if out of range."""
+    b, p, k = a.batch_dims, a.offset_dims, indices.shape[-1]
+    index_rank = indices.ndim - 1 - b
+    where = (*place[:b], *place[b + p : b + p + index_rank])
+    found = []
+    for index, length in zip(indices[where].tolist(), shape[b + p : b + p + k], strict=True):
+        index = index + length if index < 0 else index
+        if not 0 <= index < length:
+            return -1
+        found.append(index)
+    return _flat([*place[: b + p], *found, *place[b + p + index_rank :]], shape)
+
+
+def _gather(a: Any, shapes: Any, indices: Any) -> np.ndarray:
+    shape = shapes[0]
+    first, k = a.batch_dims + a.offset_dims, indices.shape[-1]
+    result = (*shape[:first], *indices.shape[a.batch_dims : -1], *shape[first + k :])
+    return _table(result, lambda place: _element(a, indices, shape, place))
+
+
+def landing(attributes: Any, shape: tuple[int, ...], indices: np.ndarray) -> np.ndarray:
+    """For each update of a scatter_add, the element of the result that it is added to; -1 if it is dropped."""
+    return _table(shape, lambda place: _element(attributes, indices, attributes.shape, place))
+
+
+_MOVES: dict[str, Function] = {
+    "broadcast_to": _broadcast_to,
+    "reshape": _reshape,
+    "permute_dims": _permute_dims,
+    "slice": _slice,
+    "flip": _flip,
+    "pad": _pad,
+    "concat": _concat,
+    "gather": _gather,
+}
+
+
+def _mover(name: str, xp: Any) -> Function:
+    """The op `name` as one look-up, in the functions of an engine."""
+
+    def function(attributes: Any, *arrays: Any) -> Any:
+        indices = None
+        if name == "gather":
+            *arrays, indices = arrays
+        table = moved(
+            name, attributes, [tuple(x.shape) for x in arrays], None if indices is None else np.asarray(indices)
+        )
+        nothing = xp.zeros(1)
+        line = xp.concatenate([*[xp.reshape(x, (-1,)) for x in arrays], nothing])
+        return line[table]
+
+    return function
+
+
+def _scatter_add(xp: Any) -> Function:
+    """A product with a matrix of zeros and ones."""
+
+    def function(attributes: Any, updates: Any, indices: Any) -> Any:
+        places = landing(attributes, tuple(updates.shape), np.asarray(indices)).ravel()
+        matrix = np.zeros((math.prod(attributes.shape), places.size))
+        matrix[places[places >= 0], np.flatnonzero(places >= 0)] = 1.0
+        return xp.reshape(xp.asarray(matrix) @ xp.reshape(updates, (-1,)), tuple(attributes.shape))
+
+    return function
+
+
+def subscripts(attributes: Any, ranks: tuple[int, int]) -> str:
+    """A dot_general in the notation of einsum."""
+    letters = iter(string.ascii_letters)
+    shared = [next(letters) for _ in attributes.lhs_batch]
+    summed = [next(letters) for _ in attributes.lhs_contract]
+    sides, rests = [], []
+    for rank, batch, contract in (
+        (ranks[0], attributes.lhs_batch, attributes.lhs_contract),
+        (ranks[1], attributes.rhs_batch, attributes.rhs_contract),
+    ):
+        named = dict(zip((*batch, *contract), (*shared, *summed), strict=True))
+        rests.append([named.setdefault(axis, next(letters)) for axis in range(rank) if axis not in named])
+        sides.append("".join(named[axis] for axis in range(rank)))
+    return f"{sides[0]},{sides[1]}->{''.join((*shared, *rests[0], *rests[1]))}"
+
+
+# Engines with numpy's names
+
+
+def _numpy_like(xp: Any, erf: Function, erfc: Function, expit: Function) -> dict[str, Function]:
+    """All differentiable ops, in a namespace like numpy's."""
+
+    def folded(x: Any, axes: Sequence[int]) -> Any:
+        """The axes as one, at the end."""
+        kept = [axis for axis in range(x.ndim) if axis not in axes]
+        shape = [x.shape[axis] for axis in kept]
+        return xp.reshape(xp.transpose(x, (*kept, *axes)), (*shape, math.prod(x.shape[axis] for axis in axes)))
+
+    def largest(x: Any, axes: Sequence[int], sign: float) -> Any:
+        line = folded(sign * x, axes)
+        return sign * xp.max(line, axis=-1) if line.shape[-1] else xp.full(line.shape[:-1], -sign * np.inf)
+
+    def logsumexp(x: Any, axes: Sequence[int], keepdims: bool = False) -> Any:
+        return xp.log(xp.sum(xp.exp(x), axis=tuple(axes), keepdims=keepdims))
+
+    return {
+        "add": lambda _, x, y: x + y,
+        "subtract": lambda _, x, y: x - y,
+        "negative": lambda _, x: -x,
+        "multiply": lambda _, x, y: x * y,
+        "divide": lambda _, x, y: x / y,
+        "reciprocal": lambda _, x: 1.0 / x,
+        "square": lambda _, x: x * x,
+        "sqrt": lambda _, x: xp.sqrt(x),
+        "rsqrt": lambda _, x: 1.0 / xp.sqrt(x),
+        "cbrt": lambda _, x: xp.sign(x) * xp.abs(x) ** (1.0 / 3.0),
+        "pow": lambda _, x, y: xp.exp(y * xp.log(x)),
+        "integer_pow": lambda a, x: x ** float(a.exponent),
+        "remainder": lambda _, x, y: x - xp.floor(x / y) * y,
+        "abs": lambda _, x: xp.abs(x),
+        "maximum": lambda _, x, y: xp.maximum(x, y),
+        "minimum": lambda _, x, y: xp.minimum(x, y),
+        "relu": lambda _, x: xp.where(x > 0.0, x, 0.0),
+        "heaviside": lambda _, x, h: xp.where(x > 0.0, 1.0, xp.where(x == 0.0, h, 0.0)),
+        "hypot": lambda _, x, y: xp.sqrt(x * x + y * y),
+        "atan2": lambda _, y, x: xp.arctan2(y, x),
+        "exp": lambda _, x: xp.exp(x),
+        "exp2": lambda _, x: 2.0**x,
+        "expm1": lambda _, x: xp.expm1(x),
+        "log": lambda _, x: xp.log(x),
+        "log1p": lambda _, x: xp.log1p(x),
+        "log2": lambda _, x: xp.log2(x),
+        "log10": lambda _, x: xp.log10(x),
+        "logaddexp": lambda _, x, y: xp.logaddexp(x, y),
+        "expit": lambda _, x: expit(x),
+        "softplus": lambda _, x: xp.logaddexp(x, xp.zeros(x.shape)),
+        "sin": lambda _, x: xp.sin(x),
+        "cos": lambda _, x: xp.cos(x),
+        "tan": lambda _, x: xp.tan(x),
+        "asin": lambda _, x: xp.arcsin(x),
+        "acos": lambda _, x: xp.arccos(x),
+        "atan": lambda _, x: xp.arctan(x),
+        "sinh": lambda _, x: xp.sinh(x),
+        "cosh": lambda _, x: xp.cosh(x),
+        "tanh": lambda _, x: xp.tanh(x),
+        "asinh": lambda _, x: xp.arcsinh(x),
+        "acosh": lambda _, x: xp.arccosh(x),
+        "atanh": lambda _, x: xp.arctanh(x),
+        "erf": lambda _, x: erf(x),
+        "erfc": lambda _, x: erfc(x),
+        "where": lambda _, c, x, y: xp.where(c, x, y),
+        "astype": lambda a, x: x.astype(a.dtype.numpy),
+        "sum": lambda a, x: xp.sum(x, axis=tuple(a.axes)),
+        "prod": lambda a, x: xp.prod(folded(x, a.axes), axis=-1),
+        "max": lambda a, x: largest(x, a.axes, 1.0),
+        "min": lambda a, x: largest(x, a.axes, -1.0),
+        "logsumexp": lambda a, x: logsumexp(x, a.axes),
+        "softmax": lambda a, x: xp.exp(x) / xp.sum(xp.exp(x), axis=tuple(a.axes), keepdims=True),
+        "log_softmax": lambda a, x: x - logsumexp(x, a.axes, keepdims=True),
+        "norm": lambda a, x: xp.sqrt(xp.sum(x * x, axis=tuple(a.axes))),
+        "dot_general": lambda a, x, y: xp.einsum(subscripts(a, (x.ndim, y.ndim)), x, y),
+        "scatter_add": _scatter_add(xp),
+        **{name: _mover(name, xp) for name in _MOVES},
+    }
+
+
+def _of_varied(
+    function: Function, attributes: Any, operands: Sequence[Any], varied: Sequence[int]
+) -> Callable[..., Any]:
+    """The function of the varied operands alone."""
+
+    def apply(*moving: Any) -> Any:
+        arguments = list(operands)
+        for i, value in zip(varied, moving, strict=True):
+            arguments[i] = value
+        return function(attributes, *arguments)
+
+    return apply
+
+
+class _Autograd:
+    def __init__(self) -> None:
+        import autograd
+        import autograd.numpy as xp
+        from autograd.scipy import special
+
+        self._autograd = autograd
+        self.functions = _numpy_like(xp, special.erf, special.erfc, special.expit)
+
+    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(self.functions[name](attributes, *operands))
+
+    def forward(
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        moves: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        """Row by row from reverse mode: autograd's own forward mode lacks many functions."""
+        shape = self.value(name, attributes, operands).shape
+        found = np.zeros(shape)
+        for place in np.ndindex(*shape):
+            unit = np.zeros(shape)
+            unit[place] = 1.0
+            gradients = self.reverse(name, attributes, operands, varied, unit)
+            found[place] = sum(np.sum(g * move) for g, move in zip(gradients, moves, strict=True))
+        return found
+
+    def reverse(
+        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+    ) -> list[np.ndarray]:
+        function = _of_varied(self.functions[name], attributes, operands, varied)
+        moving = tuple(operands[i] for i in varied)
+        with np.errstate(all="ignore"):
+            pull, _ = self._autograd.make_vjp(lambda moving: function(*moving))(moving)
+            return [np.asarray(each) for each in pull(weights)]
+
+
+class _Jax:
+    def __init__(self) -> None:
+        import jax
+        import jax.numpy as xp
+
+        jax.config.update("jax_enable_x64", True)
+        self._jax = jax
+        named = {
+            "relu": lambda _, x: jax.nn.relu(x),
+            "softplus": lambda _, x: jax.nn.softplus(x),
+            "rsqrt": lambda _, x: jax.lax.rsqrt(x),
+            "cbrt": lambda _, x: xp.cbrt(x),
+            "pow": lambda _, x, y: xp.power(x, y),
+            "integer_pow": lambda a, x: jax.lax.integer_pow(x, a.exponent),
+            "remainder": lambda _, x, y: xp.remainder(x, y),
+            "hypot": lambda _, x, y: xp.hypot(x, y),
+            "exp2": lambda _, x: xp.exp2(x),
+            "softmax": lambda a, x: jax.nn.softmax(x, axis=tuple(a.axes)),
+            "log_softmax": lambda a, x: jax.nn.log_softmax(x, axis=tuple(a.axes)),
+        }
+        self.functions = _numpy_like(xp, jax.lax.erf, jax.lax.erfc, jax.nn.sigmoid) | named
+
+    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
+        return np.asarray(self.functions[name](attributes, *map(self._jax.numpy.asarray, operands)))
+
+    def forward(
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        moves: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        arrays = [self._jax.numpy.asarray(x) for x in operands]
+        function = _of_varied(self.functions[name], attributes, arrays, varied)
+        return np.asarray(self._jax.jvp(function, tuple(arrays[i] for i in varied), tuple(moves))[1])
+
+    def reverse(
+        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+    ) -> list[np.ndarray]:
+        arrays = [self._jax.numpy.asarray(x) for x in operands]
+        function = _of_varied(self.functions[name], attributes, arrays, varied)
+        _, pull = self._jax.vjp(function, *[arrays[i] for i in varied])
+        return [np.asarray(each) for each in pull(self._jax.numpy.asarray(weights))]
+
+
+class _Torch:
+    def __init__(self) -> None:
+        import torch
+
+        self._torch = torch
+        xp = SimpleNamespace(
+            concatenate=torch.cat,
+            reshape=torch.reshape,
+            zeros=lambda n: torch.zeros(n, dtype=torch.float64),
+            asarray=torch.asarray,
+        )
+        special = torch.special
+
+        def over(function: Callable[..., Any], x: Any, axes: Sequence[int]) -> Any:
+            """A function of one axis, over several."""
+            order = [axis for axis in range(x.ndim) if axis not in axes] + list(axes)
+            turned = x.permute(order)
+            kept = x.ndim - len(axes)
+            line = turned.reshape(*turned.shape[:kept], math.prod(turned.shape[kept:]))
+            found = function(line)
+            if found.ndim == kept:
+                return found
+            return found.reshape(turned.shape).permute(tuple(int(i) for i in np.argsort(order)))
+
+        def largest(x: Any, axes: Sequence[int], sign: float) -> Any:
+            def of_line(line: Any) -> Any:
+                if not line.shape[-1]:
+                    return torch.full(line.shape[:-1], -sign * math.inf, dtype=line.dtype)
+                return torch.amax(line, -1) if sign > 0 else torch.amin(line, -1)
+
+            return over(of_line, x, axes)
+
+        self.functions: dict[str, Function] = {
+            "add": lambda _, x, y: torch.add(x, y),
+            "subtract": lambda _, x, y: torch.sub(x, y),
+            "negative": lambda _, x: torch.neg(x),
+            "multiply": lambda _, x, y: torch.mul(x, y),
+            "divide": lambda _, x, y: torch.div(x, y),
+            "reciprocal": lambda _, x: torch.reciprocal(x),
+            "square": lambda _, x: torch.square(x),
+            "sqrt": lambda _, x: torch.sqrt(x),
+            "rsqrt": lambda _, x: torch.rsqrt(x),
+            "cbrt": lambda _, x: torch.sign(x) * torch.abs(x) ** (1.0 / 3.0),
+            "astype": lambda a, x: x.to(getattr(torch, a.dtype.value)),
+            "pow": lambda _, x, y: torch.pow(x, y),
+            "integer_pow": lambda a, x: torch.pow(x, a.exponent),
+            "remainder": lambda _, x, y: torch.remainder(x, y),
+            "abs": lambda _, x: torch.abs(x),
+            "maximum": lambda _, x, y: torch.maximum(x, y),
+            "minimum": lambda _, x, y: torch.minimum(x, y),
+            "relu": lambda _, x: torch.relu(x),
+            "heaviside": lambda _, x, h: torch.where(x > 0, torch.ones_like(x), torch.where(x == 0, h, 0.0)),
+            "hypot": lambda _, x, y: torch.hypot(x, y),
+            "atan2": lambda _, y, x: torch.atan2(y, x),
+            "exp": lambda _, x: torch.exp(x),
+            "exp2": lambda _, x: torch.exp2(x),
+            "expm1": lambda _, x: torch.expm1(x),
+            "log": lambda _, x: torch.log(x),
+            "log1p": lambda _, x: torch.log1p(x),
+            "log2": lambda _, x: torch.log2(x),
+            "log10": lambda _, x: torch.log10(x),
+            "logaddexp": lambda _, x, y: torch.logaddexp(x, y),
+            "expit": lambda _, x: special.expit(x),
+            "softplus": lambda _, x: torch.nn.functional.softplus(x),
+            "sin": lambda _, x: torch.sin(x),
+            "cos": lambda _, x: torch.cos(x),
+            "tan": lambda _, x: torch.tan(x),
+            "asin": lambda _, x: torch.asin(x),
+            "acos": lambda _, x: torch.acos(x),
+            "atan": lambda _, x: torch.atan(x),
+            "sinh": lambda _, x: torch.sinh(x),
+            "cosh": lambda _, x: torch.cosh(x),
+            "tanh": lambda _, x: torch.tanh(x),
+            "asinh": lambda _, x: torch.asinh(x),
+            "acosh": lambda _, x: torch.acosh(x),
+            "atanh": lambda _, x: torch.atanh(x),
+            "erf": lambda _, x: special.erf(x),
+            "erfc": lambda _, x: special.erfc(x),
+            "where": lambda _, c, x, y: torch.where(c, x, y),
+            "sum": lambda a, x: over(lambda line: line.sum(-1), x, a.axes),
+            "prod": lambda a, x: over(lambda line: line.prod(-1), x, a.axes),
+            "max": lambda a, x: largest(x, a.axes, 1.0),
+            "min": lambda a, x: largest(x, a.axes, -1.0),
+            "logsumexp": lambda a, x: over(lambda line: torch.logsumexp(line, -1), x, a.axes),
+            "softmax": lambda a, x: over(lambda line: torch.softmax(line, -1), x, a.axes),
+            "log_softmax": lambda a, x: over(lambda line: torch.log_softmax(line, -1), x, a.axes),
+            "norm": lambda a, x: over(lambda line: torch.linalg.vector_norm(line, dim=-1), x, a.axes),
+            "dot_general": lambda a, x, y: torch.einsum(subscripts(a, (x.ndim, y.ndim)), x, y),
+            "scatter_add": _scatter_add(xp),
+            **{name: _mover(name, xp) for name in _MOVES},
+        }
+
+    def _tensors(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Indices stay as they are: they are only looked at."""
+        return [x if x.dtype.kind == "i" else self._torch.tensor(x) for x in arrays]
+
+    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
+        return np.asarray(self.functions[name](attributes, *self._tensors(operands)).numpy())
+
+    def forward(
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        moves: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        tensors = self._tensors(operands)
+        function = _of_varied(self.functions[name], attributes, tensors, varied)
+        moving = tuple(tensors[i] for i in varied)
+        with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # torch's own, inside torch
+            return np.asarray(self._torch.func.jvp(function, moving, tuple(self._tensors(moves)))[1].numpy())
+
+    def reverse(
+        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+    ) -> list[np.ndarray]:
+        tensors = self._tensors(operands)
+        function = _of_varied(self.functions[name], attributes, tensors, varied)
+        _, pull = self._torch.func.vjp(function, *[tensors[i] for i in varied])
+        return [each.numpy() for each in pull(self._tensors([weights])[0])]
