@@ -291,6 +291,7 @@ class WorkerPool:
     def _end_all(self) -> None:
         """Idle workers end by themselves, busy ones are killed; waits until those who hold them have released them."""
         with self._lock:
+            self._is_closing = True  # also where the keeper ends because of a fault: no worker is lent any more
             idle, self._idle = self._idle, []
             busy = list(self._busy)
         for worker in busy:

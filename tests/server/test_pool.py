@@ -523,6 +523,46 @@ def test_many_deaths_leave_no_descriptor_mapping_thread_or_process(make_pool: ob
     assert held() == before
 
 
+def test_tasks_survive_deaths_under_load_if_they_are_run_again(make_pool: object, bell: Bell) -> None:
+    pool = make_pool(2)
+    deaths, wrong, causes = 8, [], set()
+    enough = threading.Event()
+
+    def run(seed: int) -> None:
+        turn = 0
+        while not enough.is_set():
+            turn += 1
+            x = numbers(1 + turn % 50, seed=1000 * seed + turn)
+            while True:
+                worker = worker_of(pool, bell)
+                try:
+                    (found,) = outputs_of(worker, a_task(x))
+                    break
+                except WorkerLost as lost:
+                    causes.add(lost.cause)
+                finally:
+                    pool.release(worker)
+            if not np.array_equal(found, -x):
+                wrong.append((seed, turn))
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for death in range(deaths):
+        worker = worker_of(pool, bell)
+        pid = worker.pid
+        pool.release(worker)
+        os.kill(pid, signal.SIGKILL)
+        bell.wait_for(lambda death=death: len(bell.restarts) > death)
+    enough.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert causes <= {"killed"}
+    assert bell.restarts == ["killed"] * deaths
+    bell.wait_for(lambda: pool.states() == {"idle": 2, "busy": 0, "starting": 0})
+
+
 @linux_only
 def test_a_closed_pool_leaves_nothing() -> None:
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
