@@ -20,12 +20,12 @@ from gradwire_engine.builder import GraphBuilder, result_types
 from gradwire_engine.errors import GraphError
 from gradwire_engine.execute.reference import compile
 from gradwire_engine.graph import Graph
-from gradwire_engine.op import Case, Masked, Op, Zero
+from gradwire_engine.op import Bilinear, Case, Linear, Masked, Op, Zero
 from gradwire_engine.program import Layout
 from gradwire_engine.transforms.jvp import jvp, node_tangents
 from gradwire_engine.transforms.linearize import linearize
 from gradwire_engine.transforms.reverse import vjp
-from gradwire_engine.transforms.transpose import pull_back
+from gradwire_engine.transforms.transpose import pull_back, transpose
 from gradwire_engine.transforms.vmap import batch, vmap
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.vocabulary import true
@@ -246,7 +246,10 @@ def _differences(
 
 
 def check_adjoint(op: Op) -> None:
-    """<u, J v> = <Jᵀ u, v>, to rounding: reverse mode is the transpose of forward mode."""
+    """<u, J v> = <Jᵀ u, v>, to rounding: reverse mode is the transpose of forward mode.
+
+    The same for the op's own transpose rule, if it has one: derivative rules need not emit the op itself.
+    """
     for application in in_float64(op):
         rng = random(1)
         operands, moves = application.operands(rng), directions(application, rng)
@@ -259,6 +262,36 @@ def check_adjoint(op: Op) -> None:
         terms = np.concatenate([(weights * tangent).ravel(), *products])
         difference = np.sum(weights * tangent) - sum(np.sum(product) for product in products)
         assert abs(difference) <= 1e-13 * max(1.0, np.sum(np.abs(terms))), str(application)
+    for application in applications(op, "f"):
+        if application.dtype is DType.FLOAT64 and application.varied and op.name not in BY_DEFINITION:
+            _check_own_transpose(application)
+
+
+def _check_own_transpose(application: Application) -> None:
+    rule = application.op.derivative
+    if isinstance(rule, Bilinear):
+        groups = [[0], [1]]
+    elif isinstance(rule, Linear):
+        groups = [[*range(len(application.types))] if rule.operands is None else [*rule.operands]]
+    else:
+        return
+    rng = random(9)
+    for group in groups:
+        operands = application.operands(rng)
+        result = evaluated(application.op, application.case.attributes, *operands)[0]
+        builder = GraphBuilder()
+        order = [i for i in range(len(operands)) if i not in group] + group
+        values = {i: builder.input("x", application.types[i]) for i in order}
+        node = [values[i] for i in range(len(operands))]
+        linear = builder.finish(builder.emit_all(application.op, node, application.case.attributes))
+        weights = np.asarray(rng.standard_normal(result.shape)).astype(result.dtype)
+        known = [operands[i] for i in order if i not in group]
+        pulled = compile(transpose(linear, len(known))).run([*known, weights], 1)
+        terms = [(x * operands[i]).ravel() for x, i in zip(pulled, group, strict=True)]
+        difference = np.sum(weights * result) - sum(np.sum(term) for term in terms)
+        tolerance = 1e-6 if result.dtype == np.float32 else 1e-13
+        scale = max(1.0, float(np.sum(np.abs(np.concatenate(terms)))))
+        assert abs(difference) <= tolerance * scale, f"{application}, transposed in {group}"
 
 
 def check_second_order(op: Op) -> None:
