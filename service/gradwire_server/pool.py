@@ -100,7 +100,9 @@ class WorkerPool:
         self._keeper.start()
         self._is_started = True
         with self._changed:
-            self._changed.wait_for(lambda: len(self._idle) == self.size or self._failure or self._is_closing)
+            self._changed.wait_for(
+                lambda: len(self._idle) + len(self._busy) == self.size or self._failure or self._is_closing
+            )
             failure = self._failure
         if failure is not None:
             self.close()
@@ -290,8 +292,9 @@ class WorkerPool:
 
     def _end_all(self) -> None:
         """Idle workers end by themselves, busy ones are killed; waits until those who hold them have released them."""
-        with self._lock:
+        with self._changed:
             self._is_closing = True  # also where the keeper ends because of a fault: no worker is lent any more
+            self._changed.notify_all()
             idle, self._idle = self._idle, []
             busy = list(self._busy)
         for worker in busy:
