@@ -192,8 +192,9 @@ def _integer_pow_types(attributes: Exponent, operands: Sequence[TensorType]) -> 
 
 def _integer_pow(attributes: Exponent, x: Array) -> Any:
     n = attributes.exponent
-    if x.dtype.kind == "i" and n > np.iinfo(np.int32).max:
-        return _pow(x, np.full_like(x, min(n, np.iinfo(x.dtype).max)))
+    if x.dtype.kind == "i" and n > np.iinfo(x.dtype).max:
+        period = 2 ** (np.iinfo(x.dtype).bits - 2)  # of odd numbers; even ones have long been 0
+        n = period + n % period
     if n == 2:
         return x * x
     if n == 3:
