@@ -29,6 +29,8 @@ def _require_indices(indices: TensorType, batch_dims: int, offset_dims: int) -> 
     """Number of indexed axes."""
     if not indices.dtype.is_integer or indices.rank < batch_dims + 1 or batch_dims < 0 or offset_dims < 0:
         raise GraphError(f"got indices {indices} with {batch_dims} batch and {offset_dims} offset axes")
+    if indices.shape[-1] < 1:
+        raise GraphError(f"got indices {indices}: the last axis lists one index for each indexed axis, at least one")
     return indices.shape[-1]
 
 
@@ -56,7 +58,7 @@ def _coordinates(indices: Array, lengths: Sequence[int], b: int) -> tuple[tuple[
     valid = np.ones(indices.shape[:-1], dtype=bool)
     places = []
     for axis, length in enumerate(lengths):
-        index = indices[..., axis]
+        index = indices[..., axis].astype(np.int64)
         index = np.where(index < 0, index + length, index)
         inside = (index >= 0) & (index < length)
         valid &= inside
