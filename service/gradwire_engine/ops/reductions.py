@@ -172,9 +172,14 @@ def _peak(x: Array, axes: tuple[int, ...]) -> Any:
     return np.max(x, axis=axes, keepdims=True, initial=-np.inf)
 
 
-def _logsumexp(x: Array, axes: tuple[int, ...]) -> Any:
+def _finite_peak(x: Array, axes: tuple[int, ...]) -> Any:
+    """What to subtract so that exp does not overflow: 0 where the peak is infinite, and nothing helps."""
     peak = _peak(x, axes)
-    shift = np.where(np.isfinite(peak), peak, x.dtype.type(0))
+    return np.where(np.isfinite(peak), peak, x.dtype.type(0))
+
+
+def _logsumexp(x: Array, axes: tuple[int, ...]) -> Any:
+    shift = _finite_peak(x, axes)
     total = np.log(np.sum(np.exp(x - shift), axis=axes, keepdims=True)) + shift
     return total.reshape(without(x.shape, axes))
 
@@ -200,7 +205,7 @@ def _softmax(x: Array, axes: tuple[int, ...]) -> Any:
 
 
 def _log_softmax(x: Array, axes: tuple[int, ...]) -> Any:
-    shifted = x - _peak(x, axes)
+    shifted = x - _finite_peak(x, axes)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axes, keepdims=True))
 
 
