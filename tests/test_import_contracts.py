@@ -35,7 +35,7 @@ NATIVE_EXECUTOR = "gradwire_engine.execute.native"
 
 WIRE_MAY_IMPORT = ("gradwire.v1", "gradwire.wire", "gradwire_engine", "google.protobuf", "numpy")
 SERVER_MAY_IMPORT_OF_THE_CLIENT = ("gradwire.v1", "gradwire.wire", "gradwire._version")
-SDK_NEVER_IMPORTS = ("gradwire_engine.execute", "gradwire_engine.plan", "gradwire_server")
+SDK_NEVER_IMPORTS = ("gradwire_engine.execute", "gradwire_engine.prepare", "gradwire_server")
 SDK_LOADS_WITH = ("numpy", "grpc", "google.protobuf")
 
 # The modules of the server that know gRPC. A new name here is a decision: what does not speak to the network has no
@@ -416,9 +416,9 @@ INNOCENT = {
     "service/gradwire_engine/types.py": (
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from gradwire_engine.graph import Graph\n"
     ),
-    "service/gradwire_engine/plan.py": "from gradwire_engine.graph import Graph\n",
+    "service/gradwire_engine/prepare.py": "from gradwire_engine.graph import Graph\n",
     "service/gradwire_engine/execute/__init__.py": "",
-    "service/gradwire_engine/execute/native.py": "import llvmlite.binding\nfrom gradwire_engine import plan\n",
+    "service/gradwire_engine/execute/native.py": "import llvmlite.binding\nfrom gradwire_engine import prepare\n",
     "service/gradwire_server/__init__.py": "",
     "service/gradwire_server/app.py": "import grpc\nfrom gradwire_server import metrics, queue, status\n",
     "service/gradwire_server/metrics.py": "import prometheus_client\n",
@@ -433,11 +433,11 @@ PLANTED = [
     (engine_is_pure, "service/gradwire_engine/graph.py", "import grpc"),
     (engine_is_pure, "service/gradwire_engine/graph.py", "import scipy.sparse"),
     (engine_is_pure, "service/gradwire_engine/graph.py", "def f():\n    from time import monotonic"),
-    (engine_is_pure, "service/gradwire_engine/plan.py", "import llvmlite"),
-    (engine_is_pure, "service/gradwire_engine/plan.py", "from gradwire import wire"),
-    (engine_has_no_cycles, "service/gradwire_engine/types.py", "from .plan import Plan"),
+    (engine_is_pure, "service/gradwire_engine/prepare.py", "import llvmlite"),
+    (engine_is_pure, "service/gradwire_engine/prepare.py", "from gradwire import wire"),
+    (engine_has_no_cycles, "service/gradwire_engine/types.py", "from .prepare import Prepared"),
     (engine_has_no_cycles, "service/gradwire_engine/types.py", "def f():\n    from gradwire_engine import graph"),
-    (layers_have_no_cycles, "service/gradwire_engine/plan.py", "import gradwire.wire"),
+    (layers_have_no_cycles, "service/gradwire_engine/prepare.py", "import gradwire.wire"),
     (layers_have_no_cycles, "client/gradwire/errors.py", "from gradwire import cli"),
     (wire_knows_only_messages_and_the_engine, "client/gradwire/wire.py", "import grpc"),
     (wire_knows_only_messages_and_the_engine, "client/gradwire/wire.py", "from gradwire import errors"),
@@ -445,7 +445,7 @@ PLANTED = [
     (server_uses_only_the_wire_of_the_client, "service/gradwire_server/queue.py", "from gradwire import errors"),
     (server_uses_only_the_wire_of_the_client, "service/gradwire_server/queue.py", "import gradwire"),
     (sdk_executes_nothing, "client/gradwire/functions.py", "from gradwire_engine.execute import native"),
-    (sdk_executes_nothing, "client/gradwire/functions.py", "from gradwire_engine.plan import Plan"),
+    (sdk_executes_nothing, "client/gradwire/functions.py", "from gradwire_engine.prepare import Prepared"),
     (sdk_executes_nothing, "client/gradwire/functions.py", "def f():\n    import gradwire_server.app"),
     (sdk_loads_with_the_base_dependencies, "client/gradwire/functions.py", "import scipy.special"),
     (sdk_loads_with_the_base_dependencies, "service/gradwire_engine/types.py", "import scipy.special"),
