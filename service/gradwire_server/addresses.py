@@ -29,14 +29,26 @@ def bind(server: Listener, listen: str) -> str:
         _refuse_served_socket(listen.removeprefix("unix:"))
         host = ""
     else:
-        host = host_and_port(listen, "--listen")[0]
+        host, wanted = host_and_port(listen, "--listen")
+        _refuse_served_port(host, wanted)
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError:
         port = 0
     if not port:
-        raise StartError(f"cannot serve gRPC at {listen}: the address is in use, or not one of this machine")
+        raise StartError(f"cannot serve gRPC at {listen}")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else listen
+
+
+def _refuse_served_port(host: str, port: int) -> None:
+    """gRPC would write lines of its own to stderr, and does not say why."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise StartError(f"cannot serve gRPC at {host}:{port}: {error.strerror or error}") from None
 
 
 def _refuse_served_socket(path: str) -> None:

@@ -136,9 +136,7 @@ class Admission:
         program_id = self.program_id(request.program_id, request.program)
         evaluation, prepare_seconds = self.evaluation(tenant, program_id, request.program, request.layout, deadline)
         mode(evaluation.mode)
-        rows = evaluation.check(request)
-        nbytes = sum([0 if one.data is None else len(one.data) for one in request.inputs])
-        nbytes += evaluation.output_bytes(rows)
+        rows, nbytes = evaluation.check(request)
         self.ledger.enter(nbytes)
         try:
             operands, held = self._operands(tenant, request.inputs)

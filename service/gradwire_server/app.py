@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import logging
 import os
 import secrets
@@ -31,7 +32,7 @@ from gradwire_server.evaluation import Evaluation, EvaluationLimits
 from gradwire_server.explanation import Explanation
 from gradwire_server.health import SERVICE, FrontProbe, Health, reflection_handlers
 from gradwire_server.http import HttpServer
-from gradwire_server.interceptors import Boundary, HandlerThreads
+from gradwire_server.interceptors import Boundary
 from gradwire_server.job import Job
 from gradwire_server.logs import set_up
 from gradwire_server.metrics import Metrics
@@ -46,6 +47,7 @@ from gradwire_server.stopping import Stop
 from gradwire_server.store import Constants, Programs
 from gradwire_server.streams import Streams
 from gradwire_server.tasks import PreparedProgram, WorkerLimits
+from gradwire_server.threads import HandlerThreads
 
 _SPARE_CALLS: Final = 256  # calls in hand besides those that queue: running, being answered
 _SPARE_THREADS: Final = 32
@@ -84,7 +86,7 @@ class Server:
             limits=WorkerLimits(memory_bytes=config.worker_memory, arena_bytes=config.worker_arena),
             program_limits=program_limits,
             clock=self._clock,
-            on_idle=self._on_idle,
+            on_idle=lambda: self.dispatcher.on_idle(),
             on_restart=self._on_restart,
         )
         self.preparing = Preparing(
@@ -163,9 +165,9 @@ class Server:
             max_bytes=config.limit("max_stream_bytes"),
         )
         self.health = Health(self._is_ready)
-        self.metrics.observe_pending(lambda: self.admission.ledger.requests, lambda: self.dispatcher.queued_seconds)
-        self.metrics.observe_program_cache(lambda: programs.nbytes)
-        self.metrics.observe_workers(self.pool.states)
+        self.metrics.read_pending = lambda: (self.admission.ledger.requests, self.dispatcher.queued_seconds)
+        self.metrics.read_program_cache = lambda: programs.nbytes
+        self.metrics.read_workers = self.pool.states
         self._build_grpc()
 
     def _queues(self) -> Queues[Job]:
@@ -210,27 +212,23 @@ class Server:
             worker_states=self.pool.states,
         )
         calls = config.max_queued_requests + config.waiting_requests + config.max_streams + _SPARE_CALLS
-        self._threads = HandlerThreads(calls + _SPARE_THREADS)
+        self._threads = HandlerThreads(calls + _SPARE_THREADS, "handler")
         self._boundary = Boundary(
             metrics=self.metrics,
             clock=self._clock,
-            new_request_id=lambda: secrets.token_hex(8),
+            new_request_id=_request_ids(),
             threads=self._threads,
             limit=calls,
             named_limit=config.limit("max_queued_requests"),
         )
         self._grpc = grpc.server(
-            self._threads,
+            self._threads,  # type: ignore[arg-type]  # all that grpc needs of an executor
             handlers=[servicer.handlers(), self.health.handlers(), reflection_handlers()],
             interceptors=[self._boundary],
             options=_grpc_options(config),
         )
 
     # What the pool tells
-
-    def _on_idle(self) -> None:
-        self.dispatcher.on_idle()
-        self.health.changed()
 
     def _on_restart(self, cause: str) -> None:
         self.metrics.worker_restarted(cause)
@@ -308,6 +306,12 @@ class Server:
         self._threads.shutdown(wait=False)
         if self.grpc_address.startswith("unix:"):
             Path(self.grpc_address[5:]).unlink(missing_ok=True)
+
+
+def _request_ids() -> Callable[[], str]:
+    """Ids that no other process makes: a random part, then a number."""
+    prefix, numbers = secrets.token_hex(8), itertools.count(1)
+    return lambda: f"{prefix}-{next(numbers)}"
 
 
 def _grpc_options(config: ServerConfig) -> list[tuple[str, int]]:

@@ -49,9 +49,7 @@ class Pool(Protocol):
 class Observer(Protocol):
     """Who counts."""
 
-    def batch(self, mode: str, requests: int, rows: int, compute_seconds: float) -> None: ...
-
-    def queued(self, seconds: float) -> None: ...
+    def batch(self, mode: str, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None: ...
 
 
 class Dispatcher:
@@ -99,7 +97,7 @@ class Dispatcher:
         `before_waiting` is called if the job is not run by this thread at once; `cancel` may be called from then on.
         """
         inbox: SimpleQueue[None] = SimpleQueue()
-        job.wake = functools.partial(inbox.put, None)
+        job.wake = lambda: inbox.put(None)
         job.has_thread = True
         lead = self._submit(job)
         if lead is not None:
@@ -153,6 +151,8 @@ class Dispatcher:
 
     def on_idle(self) -> None:
         """A worker may have become available, or a line ripe."""
+        if not len(self._queues):  # whoever queues something after this looks for workers after that
+            return
         with self._lock:
             leads = self._assign(self._clock())
         self._wake(leads)
@@ -310,9 +310,8 @@ class Dispatcher:
         seconds = self._clock() - started
         with self._lock:
             work.prediction.measured(lead.rows, seconds)
-        self._observer.batch(work.mode, len(lead.members), lead.rows, result.compute_seconds)
-        for job in lead.members:
-            self._observer.queued(job.started_at - job.submitted_at)
+        waited = [job.started_at - job.submitted_at for job in lead.members]
+        self._observer.batch(work.mode, lead.rows, result.compute_seconds, waited)
         return answers
 
     def _after_failure(self, lead: Lead, error: Exception) -> list[Refusal | None]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from gradwire.wire.requests import SlicedEvaluate
-from gradwire.wire.responses import Output, RowError, RunReport, evaluated_parts
+from gradwire.wire.responses import RowError, RunReport, evaluated_parts, output_head
 from gradwire.wire.tensors import TensorView
 from gradwire_engine.graph import Input
 from gradwire_engine.program import Layout
@@ -80,26 +80,27 @@ class Evaluation:
         self._bytes_per_row = sum(self._row_sizes)
         self._bytes_constant = sum(sizes) - self._bytes_per_row
         self._overhead = _RESPONSE_OVERHEAD + _OUTPUT_OVERHEAD * len(sizes)
+        self._last_types: tuple[int, tuple[TensorType, ...]] = (-1, ())
+        self._last_heads: tuple[tuple[int, bool], tuple[bytes, ...]] = ((-1, False), ())
 
     # Checks
 
-    def output_bytes(self, rows: int) -> int:
-        """Bytes of the outputs of a request of `rows`."""
-        return self._bytes_constant + self._bytes_per_row * rows
-
-    def check(self, request: SlicedEvaluate) -> int:
-        """The rows of a request that may run; a Refusal says what does not fit."""
+    def check(self, request: SlicedEvaluate) -> tuple[int, int]:
+        """The rows of a request that may run, and its bytes both ways; a Refusal says what does not fit."""
         rows = request.rows
         if len(request.inputs) != len(self._inputs):
             raise self._mismatch(request.inputs, rows)
+        count = 1 if rows is None else rows
+        nbytes = self._bytes_constant + self._bytes_per_row * count
         for view, (dtype, shape, is_shared) in zip(request.inputs, self._inputs, strict=True):
             expected = shape if rows is None or is_shared else (rows, *shape)
             if view.shape != expected or view.dtype is not dtype:
                 raise self._mismatch(request.inputs, rows)
-        count = 1 if rows is None else rows
+            if view.data is not None:
+                nbytes += len(view.data)
         self._check_cost(count)
         self._check_response(count)
-        return count
+        return count, nbytes
 
     def _check_cost(self, rows: int) -> None:
         cost = self.prepared.cost
@@ -124,7 +125,7 @@ class Evaluation:
 
     def _check_response(self, rows: int) -> None:
         limit = self._limits.message
-        nbytes = self.output_bytes(rows) + self._overhead
+        nbytes = self._bytes_constant + self._bytes_per_row * rows + self._overhead
         if nbytes <= limit.value:
             return
         room = int(limit.value) - self._overhead - self._bytes_constant
@@ -183,13 +184,34 @@ class Evaluation:
             plan=self.prepared.plan,
             rows=rows,
             inputs=tuple(inputs),
-            outputs=tuple([self._whole(type, is_summed, rows) for type, is_summed in self._outputs]),
+            outputs=self._task_types(rows),
             memory_bytes=int(self._limits.worker_memory.value) // _MEMORY_SHARE,
         )
 
-    @staticmethod
-    def _whole(type: TensorType, is_summed: bool, rows: int) -> TensorType:
-        return type if is_summed else type.with_shape((rows, *type.shape))
+    def _types(self, rows: int, *, has_batch: bool = True) -> tuple[TensorType, ...]:
+        """The types of the outputs for so many rows."""
+        return tuple(
+            [
+                type if is_summed or not has_batch else type.with_shape((rows, *type.shape))
+                for type, is_summed in self._outputs
+            ]
+        )
+
+    def _task_types(self, rows: int) -> tuple[TensorType, ...]:
+        """The types of a task's outputs; those of the last one are kept, as most are like the one before."""
+        known_rows, types = self._last_types
+        if known_rows != rows:
+            types = self._types(rows)
+            self._last_types = (rows, types)
+        return types
+
+    def _heads(self, rows: int, has_batch: bool) -> tuple[bytes, ...]:
+        """What stands before each output in a response; the last answer is kept, too."""
+        known, heads = self._last_heads
+        if known != (rows, has_batch):
+            heads = tuple([output_head(type) for type in self._types(rows, has_batch=has_batch)])
+            self._last_heads = ((rows, has_batch), heads)
+        return heads
 
     def answers(self, result: TaskResult, jobs: Sequence[Job]) -> list[bytes | Refusal]:
         """Each job's response, with its own rows: the only copy of them that is made here."""
@@ -215,16 +237,15 @@ class Evaluation:
             start += job.rows
         return answers
 
-    def _rows_of(self, result: TaskResult, job: Job, start: int) -> list[Output]:
-        has_batch = job.payload.has_batch
-        outputs = []
-        for (type, is_summed), size, data in zip(self._outputs, self._row_sizes, result.outputs, strict=True):
-            if is_summed:
-                outputs.append(Output(type.dtype, type.shape, data))
-                continue
-            shape = (job.rows, *type.shape) if has_batch else type.shape
-            outputs.append(Output(type.dtype, shape, data[start * size : (start + job.rows) * size]))
-        return outputs
+    def _rows_of(self, result: TaskResult, job: Job, start: int) -> list[tuple[bytes, memoryview]]:
+        heads = self._heads(job.rows, job.payload.has_batch)
+        end = start + job.rows
+        return [
+            (head, data if is_summed else data[start * size : end * size])
+            for head, (_, is_summed), size, data in zip(
+                heads, self._outputs, self._row_sizes, result.outputs, strict=True
+            )
+        ]
 
     @staticmethod
     def _summed_row_failed(result: TaskResult) -> Refusal:

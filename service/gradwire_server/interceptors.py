@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeAlias
 
 import grpc
@@ -21,6 +20,7 @@ from gradwire_server.logs import REQUEST, RequestIdentity, acceptable_request_id
 from gradwire_server.metrics import MethodMetrics, Metrics
 from gradwire_server.refusals import Refusal, internal, over_limit
 from gradwire_server.status import REQUEST_ID_KEY, UNKNOWN_METHOD, code_name, name_of, rpc_status
+from gradwire_server.threads import HandlerThreads
 
 _TRACEPARENT_KEY: Final = "traceparent"
 _REFUSING_THREADS: Final = 4
@@ -34,34 +34,6 @@ _KINDS: Final = {
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _log = logging.getLogger(__name__)
-
-
-class HandlerThreads(ThreadPoolExecutor):
-    """The threads that serve calls, and how many calls they have. There must be more threads than calls are allowed."""
-
-    def __init__(self, max_workers: int) -> None:
-        super().__init__(max_workers, thread_name_prefix="handler")
-        self._count_lock = threading.Lock()
-        self.calls = 0
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        with self._count_lock:
-            self.calls += 1
-        try:
-            return super().submit(self._counted, fn, *args, **kwargs)
-        except RuntimeError:
-            self._ended()
-            raise
-
-    def _counted(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            return fn(*args, **kwargs)
-        finally:
-            self._ended()
-
-    def _ended(self) -> None:
-        with self._count_lock:
-            self.calls -= 1
 
 
 class Boundary(grpc.ServerInterceptor):

@@ -3,21 +3,24 @@
 Counted in the front; workers send their timings with their results. Labels are closed sets (a mode, a code, a reason, a
 state, a method that exists), so that no client can make series. ``gradwire_*`` count evaluations, items of streams
 included; ``grpc_server_*`` count calls.
+
+A request is counted in a few places while it is served, so counting is plain arithmetic under one lock; Prometheus'
+own objects are made when somebody reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-MODES: Final = ("value", "forward", "reverse", "mixed", "unknown")
-"""What an evaluation asks for; "unknown" where the program is not known."""
 
 _SECONDS: Final = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3),
@@ -26,139 +29,198 @@ _SECONDS: Final = (
 _REQUESTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _ROWS: Final = (1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576)
 
+_RPC_LABELS: Final = ["grpc_type", "grpc_service", "grpc_method"]
 
-class _States(Collector):
-    """A gauge with one series a state, read when it is asked for."""
+Labels = tuple[str, ...]
 
-    def __init__(self, name: str, help: str, read: Callable[[], Mapping[str, int]]) -> None:
-        self._name = name
-        self._help = help
-        self._read = read
 
-    def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(self._name, self._help, labels=["state"])
-        for state, count in self._read().items():
-            family.add_metric([state], count)
-        yield family
+class _Histogram:
+    """Counts by bucket, and their sum. Not synchronised."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_to(self, family: HistogramMetricFamily, labels: Labels = ()) -> None:
+        """As a series of the family, with cumulated buckets."""
+        total = 0
+        buckets = []
+        for bound, count in zip((*[str(float(bound)) for bound in self._bounds], "+Inf"), self._counts, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        family.add_metric(labels, buckets, self._sum)
 
 
 class MethodMetrics:
-    """The counters of one RPC method, looked up once."""
+    """The counters of one RPC method."""
 
-    def __init__(self, metrics: Metrics, labels: tuple[str, str, str]) -> None:
-        self._handled_family = metrics.rpc_handled
-        self._labels = labels
-        self._started = metrics.rpc_started.labels(*labels)
-        self._seconds = metrics.rpc_seconds.labels(*labels)
-        self._handled: dict[str, Counter] = {}
+    def __init__(self, lock: threading.Lock, labels: Labels) -> None:
+        self._lock = lock
+        self.labels = labels
+        self.begun = 0
+        self.ended: Counter[str] = Counter()
+        self.seconds = _Histogram(_SECONDS)
 
     def started(self) -> None:
         """A call has begun."""
-        self._started.inc()
+        with self._lock:
+            self.begun += 1
 
     def handled(self, code: str, seconds: float) -> None:
         """A call has ended with this code."""
-        counter = self._handled.get(code)
-        if counter is None:
-            counter = self._handled[code] = self._handled_family.labels(*self._labels, code)
-        counter.inc()
-        self._seconds.observe(seconds)
+        with self._lock:
+            self.ended[code] += 1
+            self.seconds.observe(seconds)
 
 
-class Metrics:
-    """All metrics, in a registry of their own. What is a state rather than an event is read through `observe_*`."""
+class Metrics(Collector):
+    """All metrics, in a registry of their own. What is a state rather than an event is read through `read_*`."""
 
     def __init__(self, version: str) -> None:
-        # A creation time beside every series doubles what is scraped, and nobody reads it.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        method = ["grpc_type", "grpc_service", "grpc_method"]
-        self.rpc_started = self._counter("grpc_server_started", "Calls begun.", method)
-        self.rpc_handled = self._counter("grpc_server_handled", "Calls ended.", [*method, "grpc_code"])
-        self.rpc_seconds = self._histogram("grpc_server_handling_seconds", "Duration of calls.", _SECONDS, method)
+        self._version = version
+        self._lock = threading.Lock()
+        self._methods: list[MethodMetrics] = []
+        self._requests: Counter[Labels] = Counter()
+        self._rejected: Counter[Labels] = Counter()
+        self._evaluations: Counter[Labels] = Counter()
+        self._batches: Counter[Labels] = Counter()
+        self._restarts: Counter[Labels] = Counter()
+        self._cache: Counter[str] = Counter()
+        self._batch_requests = _Histogram(_REQUESTS)
+        self._batch_rows = _Histogram(_ROWS)
+        self._queue_seconds = _Histogram(_SECONDS)
+        self._compute_seconds = _Histogram(_SECONDS)
+        self._compile_seconds = _Histogram(_SECONDS)
+        self.read_pending: Callable[[], tuple[float, float]] = lambda: (0, 0.0)
+        self.read_program_cache: Callable[[], float] = lambda: 0
+        self.read_workers: Callable[[], Mapping[str, int]] = dict
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(self)
 
-        self._requests = self._counter("gradwire_requests", "Evaluations answered, well or not.", ["mode", "code"])
-        self._rejected = self._counter("gradwire_rejected", "Evaluations refused, by reason.", ["reason"])
-        self._evaluations = self._counter("gradwire_evaluations", "Examples (rows) evaluated.", ["mode"])
-        self._batches = self._counter("gradwire_batches", "Batches run.", ["mode"])
-        self._batch_requests = self._histogram("gradwire_batch_requests", "Requests merged in a batch.", _REQUESTS)
-        self._batch_rows = self._histogram("gradwire_batch_rows", "Rows of a batch.", _ROWS)
-        self._queue_seconds = self._histogram("gradwire_queue_seconds", "From admission to computation.", _SECONDS)
-        self._compute_seconds = self._histogram("gradwire_compute_seconds", "Computation of a batch.", _SECONDS)
-        self._compile_seconds = self._histogram("gradwire_compile_seconds", "Preparing a program.", _SECONDS)
-        self._hits = self._counter("gradwire_program_cache_hits", "Evaluations whose program was prepared.")
-        self._misses = self._counter("gradwire_program_cache_misses", "Evaluations whose program was not.")
-        self._evictions = self._counter("gradwire_program_cache_evictions", "Prepared programs dropped for room.")
-        self._restarts = self._counter("gradwire_worker_restarts", "Workers lost and replaced.", ["reason"])
-        build = Gauge("gradwire_build_info", "The version that runs.", ["version"], registry=self.registry)
-        build.labels(version).set(1)
-        self._requests_by = {(mode, "OK"): self._requests.labels(mode, "OK") for mode in MODES}
-        self._by_mode = {mode: (self._evaluations.labels(mode), self._batches.labels(mode)) for mode in MODES}
-
-    def _counter(self, name: str, help: str, labels: Iterable[str] = ()) -> Counter:
-        return Counter(name, help, list(labels), registry=self.registry)
-
-    def _histogram(self, name: str, help: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
-        return Histogram(name, help, list(labels), buckets=list(buckets), registry=self.registry)
+    # Events
 
     def method(self, kind: str, service: str, name: str) -> MethodMetrics:
-        """The counters of one method; `kind` is "unary" or "bidi_stream" and so on."""
-        return MethodMetrics(self, (kind, service, name))
+        """The counters of one method; `kind` is "unary", "bidi_stream" and so on."""
+        found = MethodMetrics(self._lock, (kind, service, name))
+        with self._lock:
+            self._methods.append(found)
+        return found
 
     def answered(self, mode: str, code: str) -> None:
         """An evaluation, or an item of a stream, has its answer."""
-        counter = self._requests_by.get((mode, code))
-        (counter or self._requests.labels(mode, code)).inc()
+        with self._lock:
+            self._requests[mode, code] += 1
 
     def rejected(self, reason: str) -> None:
-        """An evaluation was refused."""
-        self._rejected.labels(reason).inc()
+        """An evaluation was refused, or failed."""
+        with self._lock:
+            self._rejected[(reason,)] += 1
 
-    def batch(self, mode: str, requests: int, rows: int, compute_seconds: float) -> None:
-        """A batch has run."""
-        evaluations, batches = self._by_mode[mode]
-        evaluations.inc(rows)
-        batches.inc()
-        self._batch_requests.observe(requests)
-        self._batch_rows.observe(rows)
-        self._compute_seconds.observe(compute_seconds)
-
-    def queued(self, seconds: float) -> None:
-        """A request has waited so long for its computation to begin."""
-        self._queue_seconds.observe(seconds)
-
-    def prepared(self, seconds: float) -> None:
-        """A program was prepared."""
-        self._compile_seconds.observe(seconds)
+    def batch(self, mode: str, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
+        """A batch has run; each of its requests had waited so long."""
+        with self._lock:
+            self._evaluations[(mode,)] += rows
+            self._batches[(mode,)] += 1
+            self._batch_requests.observe(len(queue_seconds))
+            self._batch_rows.observe(rows)
+            self._compute_seconds.observe(compute_seconds)
+            for seconds in queue_seconds:
+                self._queue_seconds.observe(seconds)
 
     def program_found(self, *, hit: bool) -> None:
         """An evaluation's program was prepared already, or not."""
-        (self._hits if hit else self._misses).inc()
+        with self._lock:
+            self._cache["hits" if hit else "misses"] += 1
 
     def program_evicted(self) -> None:
         """A prepared program was dropped to make room."""
-        self._evictions.inc()
+        with self._lock:
+            self._cache["evictions"] += 1
+
+    def prepared(self, seconds: float) -> None:
+        """A program was prepared."""
+        with self._lock:
+            self._compile_seconds.observe(seconds)
 
     def worker_restarted(self, reason: str) -> None:
         """A worker, or a preparing process, was lost."""
-        self._restarts.labels(reason).inc()
+        with self._lock:
+            self._restarts[(reason,)] += 1
 
-    def observe_pending(self, requests: Callable[[], float], seconds: Callable[[], float]) -> None:
-        """Where to read what is admitted and not yet answered, and the predicted seconds queued."""
-        self._gauge("gradwire_pending_requests", "Requests admitted and not yet answered.", requests)
-        self._gauge("gradwire_pending_seconds", "Predicted worker-seconds queued.", seconds)
-
-    def observe_program_cache(self, nbytes: Callable[[], float]) -> None:
-        """Where to read how much the prepared programs take."""
-        self._gauge("gradwire_program_cache_bytes", "Bytes of prepared programs kept.", nbytes)
-
-    def observe_workers(self, states: Callable[[], Mapping[str, int]]) -> None:
-        """Where to read how many workers are in which state."""
-        self.registry.register(_States("gradwire_workers", "Worker processes.", states))
-
-    def _gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
-        Gauge(name, help, registry=self.registry).set_function(read)
+    # Reading
 
     def exposition(self) -> bytes:
         """Everything in the text format of Prometheus."""
         return generate_latest(self.registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, as it is now."""
+        states = [*self._states()]
+        with self._lock:
+            return [*self._calls(), *self._counts(), *self._distributions(), *states]
+
+    def _calls(self) -> Iterable[Metric]:
+        started = CounterMetricFamily("grpc_server_started", "Calls begun.", labels=_RPC_LABELS)
+        handled = CounterMetricFamily("grpc_server_handled", "Calls ended.", labels=[*_RPC_LABELS, "grpc_code"])
+        seconds = HistogramMetricFamily("grpc_server_handling_seconds", "Duration of calls.", labels=_RPC_LABELS)
+        for method in self._methods:
+            started.add_metric(method.labels, method.begun)
+            method.seconds.add_to(seconds, method.labels)
+            for code, count in method.ended.items():
+                handled.add_metric((*method.labels, code), count)
+        return started, handled, seconds
+
+    def _counts(self) -> Iterable[Metric]:
+        yield _counted("gradwire_requests", "Evaluations answered, well or not.", ["mode", "code"], self._requests)
+        yield _counted("gradwire_rejected", "Evaluations refused or failed, by reason.", ["reason"], self._rejected)
+        yield _counted("gradwire_evaluations", "Examples (rows) evaluated.", ["mode"], self._evaluations)
+        yield _counted("gradwire_batches", "Batches run.", ["mode"], self._batches)
+        yield _counted("gradwire_worker_restarts", "Processes lost and replaced.", ["reason"], self._restarts)
+        for name, help in (
+            ("hits", "Evaluations whose program was prepared already."),
+            ("misses", "Evaluations whose program was not."),
+            ("evictions", "Prepared programs dropped to make room."),
+        ):
+            yield _counted(f"gradwire_program_cache_{name}", help, [], {(): self._cache[name]})
+
+    def _distributions(self) -> Iterable[Metric]:
+        for name, help, histogram in (
+            ("gradwire_batch_requests", "Requests merged in a batch.", self._batch_requests),
+            ("gradwire_batch_rows", "Rows of a batch.", self._batch_rows),
+            ("gradwire_queue_seconds", "From admission to computation.", self._queue_seconds),
+            ("gradwire_compute_seconds", "Computation of a batch.", self._compute_seconds),
+            ("gradwire_compile_seconds", "Preparing a program.", self._compile_seconds),
+        ):
+            family = HistogramMetricFamily(name, help, labels=[])
+            histogram.add_to(family)
+            yield family
+
+    def _states(self) -> Iterable[Metric]:
+        requests, seconds = self.read_pending()
+        for name, help, value in (
+            ("gradwire_pending_requests", "Requests admitted and not yet answered.", requests),
+            ("gradwire_pending_seconds", "Predicted worker-seconds queued.", seconds),
+            ("gradwire_program_cache_bytes", "Bytes of prepared programs kept.", self.read_program_cache()),
+        ):
+            yield GaugeMetricFamily(name, help, value=value)
+        workers = GaugeMetricFamily("gradwire_workers", "Worker processes.", labels=["state"])
+        for state, count in self.read_workers().items():
+            workers.add_metric([state], count)
+        yield workers
+        build = GaugeMetricFamily("gradwire_build_info", "The version that runs.", labels=["version"])
+        build.add_metric([self._version], 1)
+        yield build
+
+
+def _counted(name: str, help: str, labels: Sequence[str], counts: Mapping[Labels, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, help, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family

@@ -4,11 +4,12 @@ import pytest
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.fields import BYTES, FIXED32, FIXED64, VARINT, encoded_varint, fields, integers, signed, varint
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 numbers = st.integers(0, 2**64 - 1)
 

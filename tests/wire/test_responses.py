@@ -4,27 +4,28 @@ import contextlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.requests import size_of
 from gradwire.wire.responses import (
-    Output,
     RowError,
     RunReport,
     decode_evaluated,
     decode_stream_answer,
     evaluated_parts,
+    output_head,
     stream_error,
     stream_result_parts,
 )
 from gradwire.wire.status import StatusDetails, encode_error
-from gradwire_engine.types import DType
-from hypothesis import given
-from hypothesis import strategies as st
+from gradwire_engine.types import TensorType
 
 REPORT = RunReport(300, 4, 0.25, 1e-5, 0.0, "reference", "1.2.3")
 ARRAYS = [np.array(1.5), np.array([[True, False]]), np.zeros((0, 2), np.float32), np.arange(300)]
-OUTPUTS = [Output(DType.of(a.dtype), a.shape, memoryview(a.tobytes())) for a in ARRAYS]
+OUTPUTS = [(output_head(TensorType.of(a)), memoryview(a.tobytes())) for a in ARRAYS]
 ROW_ERRORS = (RowError(0, "MAX_STEPS_EXCEEDED", "500 steps"), RowError(7, "MAX_STEPS_EXCEEDED", ""))
 
 

@@ -5,9 +5,10 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from gradwire.wire.status import StatusDetails, decode_error, decode_status, encode_error
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gradwire.wire.status import StatusDetails, decode_error, decode_status, encode_error
 
 texts = st.text(max_size=20)
 failures = st.builds(

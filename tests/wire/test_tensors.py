@@ -5,6 +5,10 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from gradwire.v1 import tensor_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.tensors import (
@@ -13,13 +17,11 @@ from gradwire.wire.tensors import (
     packed_array,
     read_array,
     read_tensor,
+    read_tensors,
     tensor_digest,
     tensor_parts,
 )
 from gradwire_engine.types import DType
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 DTYPES = ["float32", "float64", "int32", "int64", "bool"]
 arrays = st.sampled_from(DTYPES).flatmap(
@@ -113,21 +115,21 @@ def tensor(**fields: object) -> bytes:
 @pytest.mark.parametrize(
     ("message", "path", "text"),
     [
-        (tensor(shape=[2], data=bytes(16)), "x.dtype", "element type 0 does not exist"),
-        (tensor(dtype=9, shape=[2], data=bytes(16)), "x.dtype", "element type 9 does not exist; use one of 1"),
-        (tensor(dtype=2, shape=[-1], data=bytes(8)), "x.shape", "negative"),
-        (tensor(dtype=2, shape=[1] * 17, data=bytes(8)), "x.shape", "16"),
-        (tensor(dtype=2, shape=[3], data=bytes(23)), "x.data", r"23 bytes; float64\[3\] has 24"),
-        (tensor(dtype=2, shape=[3]), "x.data", "only a tensor with a digest"),
-        (tensor(dtype=2, shape=[3], data=bytes(16), digest=bytes(32)), "x.data", "16 bytes"),
-        (tensor(dtype=2, shape=[3], digest=bytes(31)), "x.digest", "31 bytes"),
-        (tensor(dtype=5, shape=[3], data=b"\0\1\2"), "x.data", "byte 0 or 1"),
-        (tensor(dtype=1, shape=[2**62, 2**62]), "x.data", "0 bytes"),
+        (tensor(shape=[2], data=bytes(16)), "x[0].dtype", "element type 0 does not exist"),
+        (tensor(dtype=9, shape=[2], data=bytes(16)), "x[0].dtype", "element type 9 does not exist; use one of 1"),
+        (tensor(dtype=2, shape=[-1], data=bytes(8)), "x[0].shape", "negative"),
+        (tensor(dtype=2, shape=[1] * 17, data=bytes(8)), "x[0].shape", "16"),
+        (tensor(dtype=2, shape=[3], data=bytes(23)), "x[0].data", r"23 bytes; float64\[3\] has 24"),
+        (tensor(dtype=2, shape=[3]), "x[0].data", "only a tensor with a digest"),
+        (tensor(dtype=2, shape=[3], data=bytes(16), digest=bytes(32)), "x[0].data", "16 bytes"),
+        (tensor(dtype=2, shape=[3], digest=bytes(31)), "x[0].digest", "31 bytes"),
+        (tensor(dtype=5, shape=[3], data=b"\0\1\2"), "x[0].data", "byte 0 or 1"),
+        (tensor(dtype=1, shape=[2**62, 2**62]), "x[0].data", "0 bytes"),
     ],
 )
 def test_what_cannot_be_right_is_refused_by_name(message: bytes, path: str, text: str) -> None:
     with pytest.raises(WireError, match=text) as caught:
-        read_tensor(message, 0, len(message), "x")
+        read_tensors(message, [(0, len(message))], "x")
     assert caught.value.path == path
     assert caught.value.reason == "MALFORMED_REQUEST"
 

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.fields import BYTES, VARINT, bytes_field, fields, header, integer_field, integers
-from gradwire.wire.tensors import Buffer, OutgoingTensor, TensorView, read_tensor, tensor_parts
+from gradwire.wire.tensors import Buffer, OutgoingTensor, TensorView, read_tensors, tensor_parts
 from gradwire_engine.program import Layout
 
 MAX_TENSORS: Final = 10_000
@@ -90,15 +90,13 @@ def slice_evaluate(data: bytes, start: int = 0, end: int | None = None) -> Slice
     """The EvaluateRequest in ``data[start:end]``."""
     program_id = ""
     program = b""
-    inputs: list[TensorView] = []
+    inputs: list[tuple[int, int]] = []
     batch: bytes | None = None
     outputs: list[int] = []
     options = b""
     for number, kind, a, b in fields(data, start, len(data) if end is None else end):
         if number == 3 and kind == BYTES:
-            inputs.append(read_tensor(data, a, b, f"inputs[{len(inputs)}]"))
-            if len(inputs) > MAX_TENSORS:
-                raise WireError(f"more than {MAX_TENSORS:,} tensors", path="inputs")
+            inputs.append((a, b))
         elif number == 1 and kind == BYTES:
             program_id = _program_id(data[a:b])
         elif number == 2 and kind == BYTES:
@@ -111,26 +109,24 @@ def slice_evaluate(data: bytes, start: int = 0, end: int | None = None) -> Slice
             options += _small(data, a, b, "options")
     if len(outputs) > MAX_TENSORS:
         raise WireError(f"more than {MAX_TENSORS:,} indices", path="outputs")
+    views = _tensors(data, inputs, "inputs")
     if batch is None:
         rows, layout = None, Layout(outputs=tuple(outputs)) if outputs else _NO_LAYOUT
     else:
         rows, layout = _batch(batch, tuple(outputs))
-    return SlicedEvaluate(program_id, program, tuple(inputs), rows, layout, _options(options))
+    return SlicedEvaluate(program_id, program, views, rows, layout, _options(options))
 
 
 def slice_explain(data: bytes) -> SlicedExplain:
     """The ExplainRequest in `data`."""
     program_id = ""
     program = b""
-    tensors: dict[int, list[TensorView]] = {3: [], 5: []}
+    tensors: dict[int, list[tuple[int, int]]] = {3: [], 5: []}
     mode = 0
     options = b""
     for number, kind, a, b in fields(data, 0, len(data)):
         if number in tensors and kind == BYTES:
-            found = tensors[number]
-            found.append(read_tensor(data, a, b, f"{'inputs' if number == 3 else 'seeds'}[{len(found)}]"))
-            if len(found) > MAX_TENSORS:
-                raise WireError(f"more than {MAX_TENSORS:,} tensors", path="inputs" if number == 3 else "seeds")
+            tensors[number].append((a, b))
         elif number == 1 and kind == BYTES:
             program_id = _program_id(data[a:b])
         elif number == 2 and kind == BYTES:
@@ -142,7 +138,8 @@ def slice_explain(data: bytes) -> SlicedExplain:
     if mode > service_pb2.EXPLAIN_MODE_REVERSE:
         raise WireError(f"mode {mode} does not exist; use 1 (forward) or 2 (reverse)", path="mode")
     named: Literal["forward", "reverse"] = "reverse" if mode == service_pb2.EXPLAIN_MODE_REVERSE else "forward"
-    return SlicedExplain(program_id, program, tuple(tensors[3]), named, tuple(tensors[5]), _options(options))
+    inputs, seeds = _tensors(data, tensors[3], "inputs"), _tensors(data, tensors[5], "seeds")
+    return SlicedExplain(program_id, program, inputs, named, seeds, _options(options))
 
 
 def slice_register(data: bytes) -> SlicedRegister:
@@ -241,6 +238,12 @@ def _options_field(options: RequestOptions) -> bytes:
     if options.timeout is not None:
         message.timeout.FromNanoseconds(round(options.timeout * 1e9))
     return bytes_field(6, message.SerializeToString())
+
+
+def _tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
+    if len(places) > MAX_TENSORS:
+        raise WireError(f"{len(places):,} tensors; at most {MAX_TENSORS:,} are allowed", path=name)
+    return read_tensors(data, places, name)
 
 
 def _program_id(text: bytes) -> str:

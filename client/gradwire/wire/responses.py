@@ -18,7 +18,7 @@ from gradwire.wire.fields import BYTES, VARINT, bytes_field, encoded_varint, fie
 from gradwire.wire.requests import size_of
 from gradwire.wire.status import StatusDetails, decode_error
 from gradwire.wire.tensors import Buffer, read_array, tensor_head
-from gradwire_engine.types import DType
+from gradwire_engine.types import TensorType
 
 EXECUTORS: Final = {"": 0, "reference": 1, "native": 2}
 """The numbers of the enum `Executor` of the wire contract, by the names used in code."""
@@ -62,23 +62,23 @@ class StreamAnswer(NamedTuple):
     content: Evaluated | StatusDetails | bytes
 
 
-class Output(NamedTuple):
-    """One output of a response: its data are little-endian, in C order."""
+def output_head(type: TensorType) -> bytes:
+    """What stands before the data of an output of this type in an EvaluateResponse."""
+    nbytes = type.elements * type.dtype.itemsize
+    head = tensor_head(type.dtype, type.shape, nbytes)
+    return header(1, len(head) + nbytes) + head
 
-    dtype: DType
-    shape: tuple[int, ...]
-    data: memoryview
 
+def evaluated_parts(
+    outputs: Iterable[tuple[bytes, memoryview]], row_errors: Sequence[RowError], report: RunReport
+) -> list[Buffer]:
+    """An EvaluateResponse in parts: `join(parts)` is the message, and the only copy of the outputs.
 
-def evaluated_parts(outputs: Iterable[Output], row_errors: Sequence[RowError], report: RunReport) -> list[Buffer]:
-    """An EvaluateResponse in parts: `join(parts)` is the message, and the only copy of the outputs."""
+    Each output is its `output_head` and its data: little-endian, in C order.
+    """
     parts: list[Buffer] = []
-    for dtype, shape, data in outputs:
-        nbytes = len(data)
-        head = tensor_head(dtype, shape, nbytes)
-        parts.append(header(1, len(head) + nbytes) + head)
-        if nbytes:
-            parts.append(data)
+    for output in outputs:
+        parts += output
     for error in row_errors:
         parts.append(bytes_field(2, service_pb2.RowError(**error._asdict()).SerializeToString()) or header(2, 0))
     content = _report(report)
@@ -104,7 +104,7 @@ def decode_evaluated(data: bytes, start: int = 0, end: int | None = None) -> Eva
     try:
         for number, kind, a, b in fields(data, start, len(data) if end is None else end):
             if number == 1 and kind == BYTES:
-                outputs.append(read_array(data, a, b, f"outputs[{len(outputs)}]"))
+                outputs.append(read_array(data, a, b))
             elif number == 2 and kind == BYTES:
                 error = service_pb2.RowError.FromString(data[a:b])
                 row_errors.append(RowError(error.row, error.reason, error.message))

@@ -91,27 +91,35 @@ def tensor_digest(dtype: DType, shape: tuple[int, ...], data: bytes | memoryview
     return hashed.digest()
 
 
-def read_tensor(data: bytes, start: int, end: int, path: str = "tensor") -> TensorView:
-    """The Tensor message in ``data[start:end]``; WireError, with `path` before the field's name, where it is none."""
+def read_tensor(data: bytes, start: int, end: int) -> TensorView:
+    """The Tensor message in ``data[start:end]``; WireError, with the field's name as its path, where it is none."""
     number_of_dtype = 0
     shape: tuple[int, ...] = ()
     first = last = 0
     digest = b""
+    for number, kind, a, b in fields(data, start, end):
+        if number == _DATA and kind == BYTES:
+            first, last = a, b
+        elif number == _SHAPE and kind in (BYTES, VARINT):
+            shape += tuple([signed(length) for length in integers(data, kind, a, b, MAX_RANK, "shape")])
+            if len(shape) > MAX_RANK:
+                raise WireError(f"{len(shape)} axes; at most {MAX_RANK} are allowed", path="shape")
+        elif number == _DTYPE and kind == VARINT:
+            number_of_dtype = a
+        elif number == _DIGEST and kind == BYTES:
+            digest = data[a:b]
+    return _checked(data, number_of_dtype, shape, first, last, digest)
+
+
+def read_tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
+    """The Tensor messages at these offsets; `name` is what a WireError calls the list."""
+    views = []
     try:
-        for number, kind, a, b in fields(data, start, end):
-            if number == _DATA and kind == BYTES:
-                first, last = a, b
-            elif number == _SHAPE and kind in (BYTES, VARINT):
-                shape += tuple([signed(length) for length in integers(data, kind, a, b, MAX_RANK, "shape")])
-                if len(shape) > MAX_RANK:
-                    raise WireError(f"{len(shape)} axes; at most {MAX_RANK} are allowed", path="shape")
-            elif number == _DTYPE and kind == VARINT:
-                number_of_dtype = a
-            elif number == _DIGEST and kind == BYTES:
-                digest = data[a:b]
-        return _checked(data, number_of_dtype, shape, first, last, digest)
+        for start, end in places:
+            views.append(read_tensor(data, start, end))
     except WireError as error:
-        raise error.at(path) from None
+        raise error.at(f"{name}[{len(views)}]") from None
+    return tuple(views)
 
 
 def _checked(
@@ -140,11 +148,11 @@ def _checked(
     return TensorView(dtype, shape, content, digest)
 
 
-def read_array(data: bytes, start: int, end: int, path: str = "tensor") -> np.ndarray:
+def read_array(data: bytes, start: int, end: int) -> np.ndarray:
     """The inline Tensor message in ``data[start:end]`` as a new, writable array in the machine's byte order."""
-    view = read_tensor(data, start, end, path)
+    view = read_tensor(data, start, end)
     if view.data is None:
-        raise WireError("sent by digest where data are expected", path=path)
+        raise WireError("sent by digest where data are expected", path="data")
     return array_of(view.dtype, view.shape, view.data)
 
 
