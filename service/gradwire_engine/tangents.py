@@ -1,9 +1,12 @@
 """Arithmetic of tangents and cotangents that remembers structural zeros.
 
 A `Masked` is a tangent and a mask that is false where the tangent is known to be zero because the program left that
-element out. The one rule that gives masks their meaning is `scale`: a product with a factor k is ``masked_multiply``,
-zero where the mask is false, whatever k is. So a branch that `where` did not take, an element that `max` did not
-select, contributes nothing, not even 0 * inf = nan; a zero that arithmetic produced stays an ordinary number.
+element out. The one rule that gives masks their meaning is `product`: it is zero where a factor is known to be zero,
+whatever the other one is. So a branch that `where` did not take, an element that `max` did not select, contributes
+nothing, not even 0 * inf = nan; a zero that arithmetic produced stays an ordinary number.
+
+The masks of the two factors stay apart, in the op ``masked_multiply`` too: the derivative by a factor must drop that
+factor's mask (a seed that is zero now may vary) and keep the other's.
 """
 
 from __future__ import annotations
@@ -15,11 +18,17 @@ from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import any_over, broadcast_to, expand_dims, masked_multiply, sum_over, true, where
 
 
+def product(first: Masked, second: Masked) -> Masked:
+    """first * second, zero where either is known to be."""
+    mask = both(first.mask, second.mask)
+    if mask is None:
+        return Masked(first.value * second.value)
+    return Masked(masked_multiply(first.value, second.value, mask_or_true(first), mask_or_true(second)), mask)
+
+
 def scale(factor: Value, tangent: Masked) -> Masked:
     """factor * tangent, zero where the tangent is known to be."""
-    if tangent.mask is None:
-        return Masked(factor * tangent.value)
-    return Masked(masked_multiply(factor, tangent.value, tangent.mask), tangent.mask)
+    return product(Masked(factor), tangent)
 
 
 def select(condition: Value, tangent: Masked) -> Masked:

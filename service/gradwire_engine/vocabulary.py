@@ -162,9 +162,9 @@ def scatter_add(updates: Value, indices: Value, attributes: a.Scatter) -> Value:
     return updates.emit("scatter_add", indices, attributes=attributes)
 
 
-def masked_multiply(k: Value, t: Value, mask: Value) -> Value:
-    """k * t where the mask holds, else 0."""
-    return k.emit("masked_multiply", t, mask)
+def masked_multiply(x: Value, y: Value, x_active: Value, y_active: Value) -> Value:
+    """x * y where both masks hold, else 0."""
+    return x.emit("masked_multiply", y, x_active, y_active)
 
 
 def iota(builder: Builder, dtype: DType, shape: tuple[int, ...], axis: int) -> Value:

@@ -74,17 +74,17 @@ def test_the_gradient_stops_at_stop_gradient() -> None:
     assert run(jvp(graph, [0]), 3.0, 1.0) == [9.0, 3.0]
 
 
-def test_masked_multiply_is_a_product_whose_second_factor_is_known_to_be_zero_where_the_mask_is_false() -> None:
-    """So the tangent in t is k·ṫ wherever ṫ may be non-zero, and the one in k is k̇·t, zero where t is."""
-    boolean = TensorType(DType.BOOL, (2,))
-    graph = graph_of(masked_multiply, f64(2), f64(2), boolean)
-    k, t, mask = [np.inf, 3.0], [0.0, 5.0], [False, True]
-    assert run(graph, k, t, mask)[0].tolist() == [0.0, 15.0]
-    assert run(jvp(graph, [0]), k, t, mask, [7.0, 7.0])[1].tolist() == [0.0, 35.0]
-    assert run(jvp(graph, [1]), [2.0, 3.0], t, mask, [7.0, 7.0])[1].tolist() == [14.0, 21.0]
-    by_k, by_t = run(vjp(graph, [0, 1]), [2.0, 3.0], t, mask, [1.0, 1.0])[1:]
-    assert by_k.tolist() == [0.0, 5.0]
-    assert by_t.tolist() == [2.0, 3.0]
+def test_masked_multiply_is_a_product_of_factors_that_are_known_to_be_zero_where_they_are_not_active() -> None:
+    """The derivative by a factor is the other one, where that is active; that this one is zero does not matter."""
+    boolean = TensorType(DType.BOOL, (3,))
+    graph = graph_of(masked_multiply, f64(3), f64(3), boolean, boolean)
+    operands = [[np.inf, 3.0, 0.0], [0.0, 5.0, np.inf], [True, True, False], [False, True, True]]
+    assert run(graph, *operands)[0].tolist() == [0.0, 15.0, 0.0]
+    assert run(jvp(graph, [0]), *operands, [7.0] * 3)[1].tolist() == [0.0, 35.0, np.inf]
+    assert run(jvp(graph, [1]), *operands, [7.0] * 3)[1].tolist() == [np.inf, 21.0, 0.0]
+    by_x, by_y = run(vjp(graph, [0, 1]), *operands, [1.0] * 3)[1:]
+    assert by_x.tolist() == [0.0, 5.0, np.inf]
+    assert by_y.tolist() == [np.inf, 3.0, 0.0]
 
 
 @pytest.mark.parametrize("narrow", [True, False])

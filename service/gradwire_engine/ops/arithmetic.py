@@ -37,7 +37,7 @@ from gradwire_engine.ops.rules import (
     require_same,
     stacked,
 )
-from gradwire_engine.tangents import add, both, negate, scale, select
+from gradwire_engine.tangents import add, negate, product, scale, select
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import (
@@ -46,7 +46,6 @@ from gradwire_engine.vocabulary import (
     integer_power,
     isnan,
     log,
-    masked_multiply,
     power,
     reciprocal,
     sign,
@@ -135,37 +134,33 @@ def _multiply_transpose(
 
 
 def _masked_types(attributes: Any, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    k, t, mask = operands
-    require_same((k, t))
-    require_bool(mask)
-    if mask.shape != k.shape:
-        raise GraphError(f"got a mask of shape {mask.shape} for operands of shape {k.shape}")
-    return (require_floating(k),)
+    x, y, *masks = operands
+    require_same((x, y))
+    for mask in masks:
+        if require_bool(mask).shape != x.shape:
+            raise GraphError(f"got a mask of shape {mask.shape} for operands of shape {x.shape}")
+    return (require_floating(x),)
+
+
+# The derivative by a factor keeps what is known of the other factor, and takes what is known of this one's tangent.
 
 
 def _masked_product(attributes: Any, operands: Sequence[Value], index: int, tangent: Masked) -> Masked:
-    k, t, mask = operands
-    if index == 1:
-        return scale(k, tangent)
-    active = both(mask, tangent.mask)
-    assert active is not None
-    return Masked(masked_multiply(tangent.value, t, active), active)
+    return product(Masked(operands[1 - index], operands[3 - index]), tangent)
 
 
 def _masked_transpose(
     attributes: Any, cotangent: Masked, operands: Sequence[Value | None], types: Sequence[TensorType]
 ) -> Tangents:
-    k, t, mask = operands
-    if k is not None:
-        return [None, scale(k, cotangent), None]
-    assert t is not None and mask is not None
-    active = both(mask, cotangent.mask)
-    assert active is not None
-    return [Masked(masked_multiply(cotangent.value, t, active), active), None, None]
+    x, y, x_active, y_active = operands
+    if x is None:
+        assert y is not None
+        return [product(Masked(y, y_active), cotangent), None, None, None]
+    return [None, product(Masked(x, x_active), cotangent), None, None]
 
 
-def _masked_multiply(k: Array, t: Array, mask: Array) -> Any:
-    return np.where(mask, k * t, np.zeros((), dtype=k.dtype))
+def _masked_multiply(x: Array, y: Array, x_active: Array, y_active: Array) -> Any:
+    return np.where(x_active & y_active, x * y, np.zeros((), dtype=x.dtype))
 
 
 def _pow(x: Array, y: Array) -> Any:
@@ -341,13 +336,15 @@ OPS = (
     elementwise("atan2", 2, np.arctan2, Partials(_atan2_partials), domains=(POSITIVE, POSITIVE), flops=30.0),
     Op(
         name="masked_multiply",
-        arity=3,
+        arity=4,
         types=_masked_types,
-        evaluate=lambda _, k, t, mask: _masked_multiply(k, t, mask),
+        evaluate=lambda _, x, y, x_active, y_active: _masked_multiply(x, y, x_active, y_active),
         derivative=Bilinear(_masked_transpose, _masked_product),
         batch=stacked("masked_multiply"),
         flops=2.0,
         elementwise=True,
-        tests=TestData(cases=tuple(Case((shape,) * 3, NONE, (None, None, "bool")) for shape in SHAPES), dtypes="f"),
+        tests=TestData(
+            cases=tuple(Case((shape,) * 4, NONE, (None, None, "bool", "bool")) for shape in SHAPES), dtypes="f"
+        ),
     ),
 )

@@ -77,10 +77,10 @@ Rule = Callable[[_Rewriter, Node, Sequence[Value]], Value | None]
 
 
 def _masked_multiply(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
-    k, t, mask = operands
-    if r.is_uniform(mask, True):
-        return k * t
-    return zeros(r.builder, t.type) if r.is_uniform(mask, False) else None
+    x, y, *masks = operands
+    if all(r.is_uniform(mask, True) for mask in masks):
+        return x * y
+    return zeros(r.builder, x.type) if any(r.is_uniform(mask, False) for mask in masks) else None
 
 
 def _where(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
