@@ -73,8 +73,9 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     OP_MINIMUM: _Op.ValueType  # 27
     """(x: T, y: T) -> the smaller; NaN if either is. Derivative as for MAXIMUM."""
     OP_MASKED_MULTIPLY: _Op.ValueType  # 28
-    """(k: F, t: F, mask: bool) of one shape -> k * t where mask, else 0, whatever k and t are. The product of derivative
-    rules: t is known to be zero where mask is false.
+    """(x: F, y: F, x_active: bool, y_active: bool) of one shape -> x * y where both are active, else 0, whatever x and y
+    are. The product of derivative rules: a factor is known to be zero where it is not active. The derivative by a factor
+    is the other one where that is active, whether or not this one is.
     """
     OP_HEAVISIDE: _Op.ValueType  # 29
     """(x: F, h: F) -> 0 below 0, h at 0, 1 above; NaN stays NaN. Derivative by x: 0; by h: 1 at x = 0, else 0."""
@@ -336,8 +337,9 @@ OP_MAXIMUM: Op.ValueType  # 26
 OP_MINIMUM: Op.ValueType  # 27
 """(x: T, y: T) -> the smaller; NaN if either is. Derivative as for MAXIMUM."""
 OP_MASKED_MULTIPLY: Op.ValueType  # 28
-"""(k: F, t: F, mask: bool) of one shape -> k * t where mask, else 0, whatever k and t are. The product of derivative
-rules: t is known to be zero where mask is false.
+"""(x: F, y: F, x_active: bool, y_active: bool) of one shape -> x * y where both are active, else 0, whatever x and y
+are. The product of derivative rules: a factor is known to be zero where it is not active. The derivative by a factor
+is the other one where that is active, whether or not this one is.
 """
 OP_HEAVISIDE: Op.ValueType  # 29
 """(x: F, h: F) -> 0 below 0, h at 0, 1 above; NaN stays NaN. Derivative by x: 0; by h: 1 at x = 0, else 0."""
