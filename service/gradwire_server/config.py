@@ -168,7 +168,9 @@ class ServerConfig:
     max_constants: int = _count(2000, "constants", "constants kept for clients")
     program_store_bytes: int = _size(128 * MIB, "prepared programs kept", floor=8 * MIB, scales=True)
     max_programs: int = _count(1000, "programs", "prepared programs kept")
-    tenant_share: float = _number(0.5, "of each store", "how much of the stores one tenant may fill", floor=0.01)
+    tenant_share: float = _number(
+        0.5, "of each store", "how much of the stores one tenant may fill", floor=0.01, is_limit=True
+    )
 
     max_queue_delay: float = _time(0.0, "how long a request may wait for others to share its batch")
     max_batch_bytes: int = _size(64 * MIB, "inputs and outputs of a batch of several requests")

@@ -95,16 +95,14 @@ class _Turns(Generic[Entry]):
         self._credit: dict[Hashable, float] = {}
 
     def enter(self, name: Hashable, entry: Entry) -> Entry:
-        """A new entry, at the end of the round; what it still owes counts."""
+        """A new entry, at the end, without credit before the next round; what it still owes counts."""
         self.entries[name] = entry
-        self._credit.setdefault(name, QUANTUM_SECONDS)
+        self._credit.setdefault(name, 0.0)
         return entry
 
     def leave(self, name: Hashable) -> None:
-        """An entry with nothing left. Debts are remembered while others wait."""
+        """An entry with nothing left. While others wait, its credit holds for the rest of the round, its debt longer."""
         del self.entries[name]
-        if self._credit[name] >= 0:
-            del self._credit[name]
         if not self.entries:
             self._credit.clear()
 
@@ -120,7 +118,7 @@ class _Turns(Generic[Entry]):
     def _give(self, seconds: float) -> None:
         for name in list(self._credit):
             self._credit[name] = min(self._credit[name] + seconds, QUANTUM_SECONDS)
-            if name not in self.entries and self._credit[name] >= 0:
+            if name not in self.entries and self._credit[name] > 0:
                 del self._credit[name]
 
     def pay(self, name: Hashable, seconds: float) -> None:

@@ -60,7 +60,9 @@ class BoundedStore(Generic[Key, Value]):
         return entry[0]
 
     def put(self, tenant: str, key: Key, value: Value, nbytes: int) -> list[Value]:
-        """Keep a value, or a new size of one; what had to go for it, perhaps the value itself if it is too large."""
+        """Keep a value, or a new size of one; what had to go for it, perhaps the value itself."""
+        if nbytes > min(self._bounds[0], self._share[0]):
+            return [value]
         mine = self._entries.setdefault(tenant, OrderedDict())
         _, before = mine.pop(key, (None, 0))
         mine[key] = (value, nbytes)
@@ -68,8 +70,6 @@ class BoundedStore(Generic[Key, Value]):
         evicted = []
         while self._held[tenant] > self._share[0] or len(self._entries[tenant]) > self._share[1]:
             evicted.append(self._evict(tenant))
-            if not self._entries[tenant]:
-                break
         while self.nbytes > self._bounds[0] or len(self) > self._bounds[1]:
             evicted.append(self._evict(max(self._held, key=lambda name: self._held[name])))
         for name in [name for name, entries in self._entries.items() if not entries]:
