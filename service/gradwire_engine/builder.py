@@ -31,7 +31,8 @@ class GraphBuilder:
         self._count = 0
 
     def input(self, name: str, type: TensorType) -> Value:
-        """A new input, after those that exist."""
+        """A new input, after those that exist. GraphError where no array can have this type."""
+        type.require_sound()
         value = Value(self, self._count, type)
         self._inputs.append((Input(name, type), self._count))
         self._count += 1
@@ -138,9 +139,10 @@ def result_types(
     if len(subgraphs) != op.subgraphs:
         raise GraphError(f"{op.name}: got {len(subgraphs)} subgraphs, expected {op.subgraphs}")
     try:
-        if op.subgraphs:
-            return op.types(attributes, operands, *subgraphs)
-        return op.types(attributes, operands)
+        results = op.types(attributes, operands, *subgraphs)
+        for result in results:
+            result.require_sound()
+        return results
     except EngineError as error:
         error.args = (f"{op.name}: {error.message}",)
         error.message = error.args[0]

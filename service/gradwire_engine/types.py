@@ -19,6 +19,10 @@ ROWS: Final = -1
 """The length of the batch axis: known only when a request runs. Occurs at axis 0 only."""
 
 MAX_RANK: Final = 16
+"""Axes of an array, the batch axis included."""
+
+MAX_ELEMENTS: Final = 1 << 59
+"""Elements of an array, or of one row of it: fewer than an address space can hold. A cost limit comes long before."""
 
 
 class DType(enum.Enum):
@@ -93,6 +97,16 @@ class TensorType:
     def __str__(self) -> str:
         lengths = ",".join("B" if n == ROWS else str(n) for n in self.shape)
         return f"{self.dtype.value}[{lengths}]" if self.shape else self.dtype.value
+
+    def require_sound(self) -> None:
+        """GraphError unless an array of this type can exist: rank, lengths, and the batch axis in front only."""
+        shape = self.shape
+        if len(shape) > MAX_RANK:
+            raise GraphError(f"got rank {len(shape)}, the largest is {MAX_RANK}, the batch axis included")
+        if shape and (shape[0] < ROWS or min(shape[1:], default=0) < 0):
+            raise GraphError(f"got shape {shape}, expected lengths of at least 0")
+        if math.prod([abs(length) or 1 for length in shape]) > MAX_ELEMENTS:
+            raise GraphError(f"got {self}, more than the {MAX_ELEMENTS} elements that an array can have")
 
     @staticmethod
     def of(array: np.ndarray) -> TensorType:

@@ -11,7 +11,7 @@ from gradwire_engine.builder import result_types
 from gradwire_engine.errors import EngineError, GraphError
 from gradwire_engine.graph import MAX_NESTING, Graph, Node
 from gradwire_engine.ops.table import OPS
-from gradwire_engine.types import MAX_RANK, ROWS, TensorType
+from gradwire_engine.types import TensorType
 
 
 def verify(graph: Graph) -> None:
@@ -37,11 +37,11 @@ def verify(graph: Graph) -> None:
 
 
 def verify_type(type: TensorType, path: str) -> None:
-    """GraphError unless the rank is allowed and the batch axis stands at 0 only."""
-    if type.rank > MAX_RANK:
-        raise GraphError(f"got rank {type.rank}, the largest is {MAX_RANK}", path=path)
-    if any(length < 0 for length in type.shape[1:]) or (type.shape and type.shape[0] < ROWS):
-        raise GraphError(f"got shape {type.shape}, expected lengths of at least 0", path=path)
+    """GraphError, with the path, unless an array of this type can exist."""
+    try:
+        type.require_sound()
+    except GraphError as error:
+        raise error.at(path) from None
 
 
 def _verify_node(node: Node, types: list[TensorType], path: str) -> None:
@@ -59,5 +59,3 @@ def _verify_node(node: Node, types: list[TensorType], path: str) -> None:
         raise error.at(path) from None
     if expected != node.results:
         raise GraphError(f"{node.op.name}: results are {node.results}, its type rule says {expected}", path=path)
-    for type in node.results:
-        verify_type(type, path)
