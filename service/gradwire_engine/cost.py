@@ -1,16 +1,19 @@
 """What a graph costs, known before it runs: bounds of the form constant + per_row * B, saturating.
 
 Floating-point operations are counted from each op's own weight; bytes from the buffers that are alive at the same time
-when the nodes run in order and every buffer is freed after its last use. Views are counted as if they were copies, so
-the bound on bytes holds for every executor.
+when the nodes run in the order of `schedule` and every buffer is freed after its last use. Views are counted as if they
+were copies, and as what they keep alive where that is more, so the bound on bytes holds for every executor.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.ops.shape import copies_slice
 from gradwire_engine.types import TensorType
 
 SATURATED = 2**64 - 1
@@ -66,36 +69,91 @@ def _node_flops(node: Node, operands: Sequence[TensorType]) -> tuple[int, int]:
     return (0, round(weight * growing)) if growing else (round(weight * fixed), 0)
 
 
-def bytes_bound(graph: Graph) -> Bound:
-    """The largest sum of buffers alive at the same time, inputs and outputs included."""
-    sizes = [type.elements * type.dtype.itemsize for type in graph.types]
-    grows = [type.is_batched for type in graph.types]
-    dying = last_uses(graph)
-    alive = [0, 0]
-    for number in range(len(graph.inputs)):
-        alive[grows[number]] += sizes[number]
-    peak = list(alive)
-    for position, (first, node) in enumerate(graph.numbered()):
-        for number in range(first, first + len(node.results)):
-            alive[grows[number]] += sizes[number]
-        peak = [max(highest, now) for highest, now in zip(peak, alive, strict=True)]
-        for number in dying[position]:
-            alive[grows[number]] -= sizes[number]
-    return Bound(min(peak[0], SATURATED), min(peak[1], SATURATED))
+class Schedule(NamedTuple):
+    """In which order the nodes of a graph run, and when their results are no longer needed."""
+
+    order: tuple[int, ...]
+    """Positions of nodes: first those that depend on no row, which run once, then the rest, which may run in slices."""
+    by_rows: tuple[bool, ...]
+    """For each value, whether it depends on the batch."""
+    dying: tuple[tuple[int, ...], ...]
+    """For each position, the values that nothing needs once that node has run."""
 
 
-def last_uses(graph: Graph) -> list[tuple[int, ...]]:
-    """For each node, the values that nothing needs after it: used here for the last time, or made here and never used.
+def schedule(graph: Graph) -> Schedule:
+    """The order of a graph's nodes, and the lives of its values.
 
-    Inputs and outputs are never among them: they belong to the caller.
+    Inputs and outputs belong to the caller and never die. Neither does what runs once and is read for every slice.
     """
+    by_rows = depends_on_rows(graph)
+    moving = [by_rows[first] for first in graph.first_results]
+    order = tuple(sorted(range(len(graph.nodes)), key=moving.__getitem__))
     kept = set(graph.outputs) | set(range(len(graph.inputs)))
     last: dict[int, int] = {}
-    for position, (first, node) in enumerate(graph.numbered()):
-        for number in (*node.operands, *range(first, first + len(node.results))):
+    for position in order:
+        node, first = graph.nodes[position], graph.first_results[position]
+        for number in node.operands:
+            last[number] = position
+            if moving[position] and not by_rows[number]:
+                kept.add(number)
+        for number in range(first, first + len(node.results)):
             last[number] = position
     dying: list[list[int]] = [[] for _ in graph.nodes]
     for number, position in last.items():
         if number not in kept:
             dying[position].append(number)
-    return [tuple(numbers) for numbers in dying]
+    return Schedule(order, tuple(by_rows), tuple([tuple(numbers) for numbers in dying]))
+
+
+def depends_on_rows(graph: Graph) -> list[bool]:
+    """For each value, whether it depends on the batch: it has the row axis, or is computed from what has."""
+    depends = [one.type.is_batched for one in graph.inputs]
+    for node in graph.nodes:
+        moves = (
+            any([depends[n] for n in node.operands])
+            or node.attributes.mentions_rows
+            or any([type.is_batched for type in node.results])
+        )
+        depends.extend([moves] * len(node.results))
+    return depends
+
+
+def bytes_bound(graph: Graph) -> Bound:
+    """The largest sum of buffers alive at the same time, inputs, outputs and scratch memory included."""
+    sizes = [type.elements * type.dtype.itemsize for type in graph.types]
+    held = _held_bytes(graph, sizes)
+    grows = [type.is_batched for type in graph.types]
+    plan = schedule(graph)
+    alive = [0, 0]
+    for number in range(len(graph.inputs)):
+        alive[grows[number]] += held[number]
+    peak = list(alive)
+    for position in plan.order:
+        node, first = graph.nodes[position], graph.first_results[position]
+        results = range(first, first + len(node.results))
+        for number in results:
+            alive[grows[number]] += held[number]
+        now = list(alive)
+        if node.op.scratch:
+            for number in (*node.operands, *results):
+                now[grows[number]] += math.ceil(node.op.scratch * sizes[number])
+        peak = [max(highest, each) for highest, each in zip(peak, now, strict=True)]
+        for number in plan.dying[position]:
+            alive[grows[number]] -= held[number]
+    return Bound(min(peak[0], SATURATED), min(peak[1], SATURATED))
+
+
+_VIEWS = frozenset({"broadcast_to", "reshape", "permute_dims", "slice", "flip", "stop_gradient"})
+"""Ops whose result may be part of their operand's memory."""
+
+
+def _held_bytes(graph: Graph, sizes: Sequence[int]) -> list[int]:
+    """The memory that each value keeps from being freed: its own size, or that of the larger array it is a part of."""
+    held = list(sizes)
+    for n in range(len(graph.inputs)):
+        held[n] = 0  # the caller's, whatever is made of it
+    for first, node in graph.numbered():
+        if node.op.name in _VIEWS and graph.types[first].is_batched == graph.types[node.operands[0]].is_batched:
+            if node.op.name != "slice" or not copies_slice(sizes[node.operands[0]], sizes[first]):
+                held[first] = max(sizes[first], held[node.operands[0]])
+    return [max(pair) for pair in zip(held, sizes, strict=True)]

@@ -3,7 +3,8 @@
 A compiled graph has two parts: what depends on no row runs once; the rest runs for a batch of rows, or for slices of it
 one after the other, so that the buffers of a slice fit the memory budget, and the cache where the batch is large enough
 for that to pay. A buffer is freed after its last use. Outputs without a row axis (sums over rows) are added up over the
-slices, which `_row_sums_are_linear` makes sure is right.
+slices, which `_row_sums_are_linear` makes sure is right. The order, and when a buffer dies, are the `schedule` of the
+cost bounds, so memory keeps to them.
 
 Results agree between slicings to rounding; NaN, infinities and overflow are values, never errors.
 """
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradwire_engine.attributes import Attributes, Axes, DotGeneral
-from gradwire_engine.cost import bytes_bound, last_uses
+from gradwire_engine.cost import bytes_bound, schedule
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph, Node
 
@@ -43,13 +44,12 @@ class Executable:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._bytes = bytes_bound(graph)
-        by_rows = depends_on_rows(graph)
-        dying = last_uses(graph)
+        plan = schedule(graph)
+        by_rows = plan.by_rows
         self._once: list[_Step] = []
         self._by_slice: list[_Step] = []
-        for (first, node), dead in zip(graph.numbered(), dying, strict=True):
-            # what the slices read must survive all of them
-            mine = tuple(n for n in dead if by_rows[n] == by_rows[first])
+        for position in plan.order:
+            node, first = graph.nodes[position], graph.first_results[position]
             step = _Step(
                 node.op.evaluate,
                 node.attributes,
@@ -57,7 +57,7 @@ class Executable:
                 node.operands,
                 first,
                 len(node.results),
-                mine,
+                plan.dying[position],
             )
             (self._by_slice if by_rows[first] else self._once).append(step)
         self._sliceable = _row_sums_are_linear(graph, by_rows)
@@ -144,19 +144,6 @@ def compile(graph: Graph) -> Executable:
 
 def _owned(array: np.ndarray | None) -> np.ndarray:
     return np.asarray(array)
-
-
-def depends_on_rows(graph: Graph) -> list[bool]:
-    """For each value, whether it depends on the batch: it has the row axis, or is computed from what has."""
-    depends = [one.type.is_batched for one in graph.inputs]
-    for node in graph.nodes:
-        moves = (
-            any([depends[n] for n in node.operands])
-            or node.attributes.mentions_rows
-            or any(type.is_batched for type in node.results)
-        )
-        depends.extend([moves] * len(node.results))
-    return depends
 
 
 _LINEAR_AFTER_SUM = frozenset({"negative", "reshape", "permute_dims", "slice", "broadcast_to", "sum", "flip"})

@@ -69,6 +69,7 @@ def elementwise(
     domains: tuple[Domain, ...] = (REAL,),
     types: TypeRule = floating,
     flops: float = 1.0,
+    scratch: float = 0.0,
     ulps: float = 4.0,
     dtypes: str = "f",
     attributes: type[Attributes] = Attributes,
@@ -90,6 +91,7 @@ def elementwise(
         batch=stacked(name),
         attributes=attributes,
         flops=flops,
+        scratch=scratch,
         elementwise=True,
         library=library,
         tests=TestData(
@@ -277,6 +279,7 @@ OPS = (
         Partials(lambda _, x, r: (-0.5 * r / x[0],)),
         domains=(POSITIVE,),
         flops=6.0,
+        scratch=0.5,
     ),
     elementwise("cbrt", 1, np.cbrt, Partials(lambda _, x, r: (1.0 / (3.0 * (r * r)),)), domains=(NONZERO,), flops=20.0),
     elementwise(
@@ -287,6 +290,7 @@ OPS = (
         types=numeric,
         domains=(POSITIVE, REAL),
         flops=40.0,
+        scratch=1.5,
         ulps=16.0,
         dtypes="fi",
     ),
@@ -298,6 +302,7 @@ OPS = (
         types=_integer_pow_types,
         domains=(NONZERO,),
         flops=8.0,
+        scratch=0.5,
         ulps=8.0,
         dtypes="fi",
         attributes=Exponent,
@@ -342,6 +347,7 @@ OPS = (
         derivative=Bilinear(_masked_transpose, _masked_product),
         batch=stacked("masked_multiply"),
         flops=2.0,
+        scratch=0.5,
         elementwise=True,
         tests=TestData(
             cases=tuple(Case((shape,) * 4, NONE, (None, None, "bool", "bool")) for shape in SHAPES), dtypes="f"

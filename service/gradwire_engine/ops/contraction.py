@@ -139,6 +139,7 @@ OPS: tuple[Op, ...] = (
         batch=_batch,
         attributes=DotGeneral,
         flops=_flops,
+        scratch=1.0,
         tests=TestData(
             cases=(
                 Case(((2, 3), (3, 4)), DotGeneral((1,), (0,))),

@@ -92,6 +92,7 @@ def _reduction(
     *,
     types: TypeRule,
     flops: float = 1.0,
+    scratch: float = 0.0,
     domains: tuple[Domain, ...] = (Domain(),),
     dtypes: str = "fi",
     ulps: float = 8.0,
@@ -105,6 +106,7 @@ def _reduction(
         batch=stacked(name),
         attributes=Axes,
         flops=flops,
+        scratch=scratch,
         tests=TestData(domains=domains, cases=_CASES, dtypes=dtypes, ulps=ulps),
     )
 
@@ -312,15 +314,24 @@ OPS: tuple[Op, ...] = (
     _reduction("all", lambda x, axes: np.all(x, axis=axes), Zero(), types=_reducing(require_bool), dtypes="b"),
     _arg_op("argmax", np.argmax),
     _arg_op("argmin", np.argmin),
-    _reduction("logsumexp", _logsumexp, Jvp(_logsumexp_jvp), types=_reducing(require_floating), flops=15.0, dtypes="f"),
-    _reduction("softmax", _softmax, Jvp(_softmax_jvp), types=_keeping, flops=15.0, dtypes="f"),
-    _reduction("log_softmax", _log_softmax, Jvp(_log_softmax_jvp), types=_keeping, flops=20.0, dtypes="f"),
+    _reduction(
+        "logsumexp",
+        _logsumexp,
+        Jvp(_logsumexp_jvp),
+        types=_reducing(require_floating),
+        flops=15.0,
+        scratch=2.5,
+        dtypes="f",
+    ),
+    _reduction("softmax", _softmax, Jvp(_softmax_jvp), types=_keeping, flops=15.0, scratch=1.5, dtypes="f"),
+    _reduction("log_softmax", _log_softmax, Jvp(_log_softmax_jvp), types=_keeping, flops=20.0, scratch=2.0, dtypes="f"),
     _reduction(
         "norm",
         lambda x, axes: np.sqrt(np.sum(np.square(x), axis=axes)),
         Jvp(_norm_jvp),
         types=_reducing(require_floating),
         flops=2.0,
+        scratch=1.0,
         dtypes="f",
     ),
 )

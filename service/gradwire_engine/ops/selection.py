@@ -100,6 +100,7 @@ OPS = (
         derivative=Linear((0,), _astype_transpose, None, _astype_tangent),
         batch=stacked("astype"),
         attributes=Cast,
+        scratch=2.0,
         elementwise=True,
         tests=TestData(cases=tuple(Case((shape,), Cast(dtype)) for shape in SHAPES for dtype in DType), dtypes="fib"),
     ),

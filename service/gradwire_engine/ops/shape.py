@@ -13,7 +13,7 @@ from gradwire_engine.errors import GraphError
 from gradwire_engine.op import Array, Case, Linear, Masked, Op, Tangents, TestData
 from gradwire_engine.ops.rules import describe, require_axes, stacked, with_axis, without
 from gradwire_engine.tangents import select, sum_tangent
-from gradwire_engine.types import MAX_RANK, ROWS, TensorType
+from gradwire_engine.types import ROWS, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import (
     any_over,
@@ -42,19 +42,11 @@ def _same_op(name: str) -> Any:
     return rule
 
 
-def _require_shape(shape: Sequence[int], *, allow_rows: bool) -> None:
-    if len(shape) > MAX_RANK:
-        raise GraphError(f"got rank {len(shape)}, the largest is {MAX_RANK}")
-    if any(length < 0 for length in shape[1:]) or (shape and shape[0] < 0 and not (allow_rows and shape[0] == ROWS)):
-        raise GraphError(f"got shape {tuple(shape)}, expected lengths of at least 0")
-
-
 # broadcast_to
 
 
 def _broadcast_types(attributes: Shape, operands: Types) -> tuple[TensorType, ...]:
     (x,), shape = operands, attributes.shape
-    _require_shape(shape, allow_rows=True)
     trailing = shape[len(shape) - x.rank :] if x.rank <= len(shape) else ()
     fits = x.rank <= len(shape) and all(a in (1, b) for a, b in zip(x.shape, trailing, strict=True))
     if not fits:
@@ -89,8 +81,8 @@ def _broadcast_batch(
 
 def _reshape_types(attributes: Shape, operands: Types) -> tuple[TensorType, ...]:
     (x,), shape = operands, attributes.shape
-    _require_shape(shape, allow_rows=x.is_batched)
     result = x.with_shape(shape)
+    result.require_sound()  # before its elements are counted
     if result.elements != x.elements or result.is_batched != x.is_batched:
         raise GraphError(f"cannot reshape {x} to {shape}: {x.elements} elements do not make {math.prod(shape)}")
     return (result,)
@@ -143,7 +135,13 @@ def _slice_types(attributes: Slice, operands: Types) -> tuple[TensorType, ...]:
 
 
 def _slice(attributes: Slice, x: Array) -> Any:
-    return x[tuple(map(slice, attributes.start, attributes.limit, attributes.stride))]
+    box = x[tuple(map(slice, attributes.start, attributes.limit, attributes.stride))]
+    return box.copy() if copies_slice(x.size, box.size) else box
+
+
+def copies_slice(whole: int, part: int) -> bool:
+    """Whether a slice is copied: a small part of an array would keep all of it in memory."""
+    return 2 * part < whole
 
 
 def _slice_transpose(attributes: Slice, cotangent: Masked, operands: Known, types: Types) -> Tangents:
