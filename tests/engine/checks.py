@@ -8,6 +8,7 @@ one: operands come from a record's own test data.
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -560,6 +561,31 @@ def _with_derivatives(application: Application, rows: int) -> Iterator[tuple[Gra
         yield vjp(graph, varied), seeds(graph.output_types)
 
 
+def check_scratch(op: Op) -> None:
+    """Beside operands and results, an evaluation needs no more memory than the record says."""
+    rows = 20_000
+    for application in applications(op):
+        if not application.types or not all(type.elements for type in application.types):
+            continue
+        nodes = batch(application.graph, Layout()).nodes
+        if len(nodes) != 1:
+            continue  # batched by other ops, which are checked themselves
+        (node,) = nodes
+        few = application.operands(random(), 10)
+        operands = [np.tile(x, (rows // 10, *[1] * (x.ndim - 1))) for x in few]
+        attributes = node.attributes.with_rows(rows)
+        evaluated(op, attributes, *operands)  # whatever is imported for it
+        tracemalloc.start()
+        try:
+            found = evaluated(op, attributes, *operands)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        results = sum(each.nbytes for each in found)
+        total = results + sum(operand.nbytes for operand in operands)
+        assert peak <= results + op.scratch * total + 200_000, f"{application}: {(peak - results) / total}"
+
+
 CHECKS: dict[str, Callable[[Op], None]] = {
     "types": check_types,
     "operands unchanged": check_operands_unchanged,
@@ -572,6 +598,7 @@ CHECKS: dict[str, Callable[[Op], None]] = {
     "float32": check_float32,
     "total": check_total,
     "rows": check_rows_are_independent,
+    "scratch": check_scratch,
 }
 
 

@@ -249,6 +249,7 @@ MISTAKES = (
     Mistake("an evaluation in half precision", with_evaluation("sin", _half_precision), ("float32",)),
     Mistake("an evaluation that warns", with_evaluation("floor_divide", _warns), ("total",)),
     Mistake("an evaluation that raises", with_evaluation("remainder", _raises_at_zero), ("total",)),
+    Mistake("memory that the record does not mention", replace(TABLE["softmax"], scratch=0.0), ("scratch",)),
     Mistake("an evaluation that mixes rows", with_evaluation("softmax", _not_on_the_rows_but_on_all), ("rows",)),
 )
 
