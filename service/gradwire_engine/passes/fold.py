@@ -1,7 +1,7 @@
 """Constant folding: what depends on no input is computed once, while preparing.
 
-Only where the result is small, or no larger than what it is computed from: folding must not turn a broadcast into a
-large table. Derivatives are preserved: a constant has none before or after.
+Only where the result is small, or no larger than what it is computed from, and within a budget: folding must not turn
+broadcasts into large tables. Derivatives are preserved: a constant has none before or after.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from gradwire_engine.value import Value
 SMALL = 4096
 """Elements up to which a folded constant may be larger than its operands."""
 
+BUDGET = 1 << 20
+"""Elements of all constants that are folded in one graph; what comes after stays as it is."""
+
 
 def fold(graph: Graph, libraries: Collection[str] = ("numpy", "scipy")) -> Graph:
     """`graph` with constant nodes evaluated, as far as the named libraries suffice for that."""
@@ -26,15 +29,19 @@ def fold(graph: Graph, libraries: Collection[str] = ("numpy", "scipy")) -> Graph
     builder = GraphBuilder()
     values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
     arrays: dict[int, np.ndarray] = {}
+    left = BUDGET
     folded = False
     with np.errstate(all="ignore"):
         for first, node in graph.numbered():
             known = [arrays.get(n) for n in node.operands]
             operands = [array for array in known if array is not None]
-            if len(operands) == len(known) and node.op.library in libraries and _worthwhile(node, operands):
+            if node.op.name == "constant":
+                arrays[first] = node.op.evaluate(node.attributes)
+            if len(operands) == len(known) and node.op.library in libraries and _worthwhile(node, operands, left):
                 array = np.asarray(node.op.evaluate(node.attributes, *operands))
                 arrays[first] = array
-                folded = folded or node.op.name != "constant"
+                left -= array.size
+                folded = True
                 values.append(builder.constant(array))
             else:
                 values.extend(builder.copy(node, [values[n] for n in node.operands]))
@@ -52,10 +59,10 @@ def _has_constant_nodes(graph: Graph) -> bool:
     return False
 
 
-def _worthwhile(node: Node, operands: list[np.ndarray]) -> bool:
-    if len(node.results) != 1 or node.subgraphs or node.op.name == "stop_gradient":
+def _worthwhile(node: Node, operands: list[np.ndarray], left: int) -> bool:
+    if len(node.results) != 1 or node.subgraphs or node.op.name in ("constant", "stop_gradient"):
         return False
     type = node.results[0]
     if ROWS in type.shape or node.attributes.mentions_rows:
         return False
-    return node.op.name == "constant" or type.elements <= max(SMALL, *(array.size for array in operands), 0)
+    return type.elements <= min(left, max(SMALL, *(array.size for array in operands), 0))
