@@ -6,6 +6,7 @@ In the rules, ``r`` is the result spread back to the operand's shape. Reductions
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ from gradwire_engine.ops.rules import (
 )
 from gradwire_engine.tangents import add, negate, scale, select, spread_tangent, sum_tangent
 from gradwire_engine.types import DType, TensorType
-from gradwire_engine.value import Value
+from gradwire_engine.value import Value, full
 from gradwire_engine.vocabulary import (
     any_over,
     astype,
@@ -131,9 +132,9 @@ def _prod_expand(attributes: Axes, operands: Sequence[Value]) -> Sequence[Value]
     (x,), axes = operands, attributes.axes
     kept = [axis for axis in range(len(x.shape)) if axis not in axes]
     result_shape = tuple(x.shape[axis] for axis in kept)
-    count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
+    count = math.prod(x.shape[axis] for axis in axes)
     if count == 0:
-        return [x.builder.constant(np.ones(result_shape, dtype=x.dtype.numpy))]
+        return [full(x.builder, x.type.with_shape(result_shape), 1.0)]
     factors = reshape(permute_dims(x, [*axes, *kept]), (count, *result_shape))
     while count > 1:
         half = count // 2
