@@ -53,11 +53,13 @@ def _one(graph: Graph, transform: Transform) -> Graph:
 
 def _differentiable(graph: Graph, inputs: Sequence[int]) -> Sequence[int]:
     """The indices, if each names a different floating-point input."""
+    seen: set[int] = set()
     for position, index in enumerate(inputs):
         if not 0 <= index < len(graph.inputs):
             raise GraphError(f"got input {index} of {len(graph.inputs)}", path=f"inputs[{position}]")
-        if index in inputs[:position]:
+        if index in seen:
             raise GraphError(f"input {index} is listed twice", path=f"inputs[{position}]")
+        seen.add(index)
         type = graph.inputs[index].type
         if not type.dtype.is_floating:
             raise GraphError(

@@ -56,7 +56,7 @@ def batch(graph: Graph, layout: Layout) -> Graph:
     wants, stacked in front, or summed over the rows.
     """
     builder = GraphBuilder()
-    shared = set(layout.shared_inputs)
+    shared, summed = set(layout.shared_inputs), set(layout.summed_outputs)
     values = [
         builder.input(one.name, one.type if i in shared else one.type.with_shape((ROWS, *one.type.shape)))
         for i, one in enumerate(graph.inputs)
@@ -68,7 +68,7 @@ def batch(graph: Graph, layout: Layout) -> Graph:
     for index in wanted:
         value = outputs[index]
         whole = value if stacked[index] else broadcast_to(value, (ROWS, *value.shape))
-        if index in layout.summed_outputs:
+        if index in summed:
             if whole.dtype is DType.BOOL:
                 raise GraphError(f"output {index} is bool and cannot be summed; convert it or stack it")
             whole = sum_over(whole, (0,))
