@@ -12,6 +12,7 @@ from tests.engine.building import F64, f64, graph_of, operations, run
 from tests.engine.derivatives import higher
 
 from gradwire_engine.attributes import Axes, DotGeneral
+from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import EngineError, GraphError, LimitError
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.pipeline import before_differentiation, optimise
@@ -279,6 +280,16 @@ def test_transforms_that_do_not_fit_say_why(transform: Transform, message: str) 
     with pytest.raises(GraphError, match=message) as refused:
         apply(side_graph(), [transform])
     assert refused.value.path.startswith("transforms[0]")
+
+
+def test_very_many_inputs_are_looked_through_once() -> None:
+    """Were each compared with all before it, this would take hours."""
+    count = 300_000
+    builder = GraphBuilder()
+    inputs = [builder.input("", F64) for _ in range(count)]
+    graph = builder.finish([sin(inputs[0])])
+    with pytest.raises(GraphError, match="input 0 is listed twice"):
+        apply(graph, [Jvp((*range(count), 0))])
 
 
 @pytest.mark.parametrize(
