@@ -38,7 +38,7 @@ class HttpServer:
             "/readyz": lambda: _probe(is_ready()),
         }
         self._server = _Server((host, port), _handler(pages))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)
 
     @property
     def address(self) -> str:
@@ -60,6 +60,7 @@ class HttpServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 2 * _CONNECTIONS
     block_on_close = False
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:

@@ -101,7 +101,7 @@ class _Turns(Generic[Entry]):
         return entry
 
     def leave(self, name: Hashable) -> None:
-        """An entry with nothing left. While others wait, its credit holds for the rest of the round, its debt longer."""
+        """An entry has nothing left. While others wait, its credit holds for the rest of the round, its debt longer."""
         del self.entries[name]
         if not self.entries:
             self._credit.clear()

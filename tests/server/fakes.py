@@ -97,14 +97,15 @@ class FakeObserver:
 
 
 FLOAT64 = TensorType(DType.FLOAT64)
+CHEAP = Bound(0, 10)
 
 
 def prepared_program(
     *,
     inputs: Sequence[tuple[str, TensorType]] = (("x", FLOAT64), ("y", FLOAT64)),
     outputs: Sequence[tuple[str, TensorType]] = (("value", FLOAT64),),
-    flops: Bound = Bound(0, 10),
-    nbytes: Bound = Bound(0, 100),
+    flops: Bound = CHEAP,
+    nbytes: Bound = CHEAP,
 ) -> PreparedProgram:
     """What preparing says of a program."""
     return PreparedProgram(
