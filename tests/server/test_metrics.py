@@ -93,9 +93,8 @@ def test_events_are_counted() -> None:
     assert value(metrics, "gradwire_evaluations_total", mode="reverse") == 30
     assert value(metrics, "gradwire_batches_total", mode="reverse") == 1
     assert value(metrics, "gradwire_worker_restarts_total", reason="killed") == 1
-    assert [value(metrics, f"gradwire_program_cache_{name}_total") for name in ("hits", "misses", "evictions")] == [
-        1
-    ] * 3
+    for name in ("hits", "misses", "evictions"):
+        assert value(metrics, f"gradwire_program_cache_{name}_total") == 1
 
 
 def test_states_are_read_when_they_are_asked_for() -> None:

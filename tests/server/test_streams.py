@@ -208,10 +208,7 @@ def test_a_client_that_reads_no_answers_is_not_read_from() -> None:
         live.server.admission.admit = counting  # type: ignore[method-assign]
         big = np.zeros(100_000)
         stream = Stream(live)
-        item = join(
-            stream_item_parts(1, evaluate_parts(inputs=tensors(big, big), program_id=GRADIENT_ID, rows=100_000))
-        )
-        stream.send(*[item.replace(b"\x08\x01", bytes([8, number]), 1) for number in range(1, 21)])
+        stream.send(*[evaluate(id, big, big, program_id=GRADIENT_ID, rows=100_000) for id in range(1, 21)])
         for _ in range(4):
             assert admitted.acquire(timeout=10)
         # Answers of 2.4 MB fill what the transport holds, the first is never read: so few can have been sent.
@@ -231,14 +228,7 @@ def test_bytes_of_unanswered_items_are_bounded_too() -> None:
         live.client.evaluate(1.5, 2.0, program=GRADIENT)
         stream = Stream(live)
         rows = np.zeros(1000)
-        stream.send(
-            *[
-                join(
-                    stream_item_parts(id, evaluate_parts(inputs=tensors(rows, rows), program_id=GRADIENT_ID, rows=1000))
-                )
-                for id in range(1, 30)
-            ]
-        )
+        stream.send(*[evaluate(id, rows, rows, program_id=GRADIENT_ID, rows=1000) for id in range(1, 30)])
         assert sorted(stream.answers(29)) == list(range(1, 30))
         stream.close()
     finally:
