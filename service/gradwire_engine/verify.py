@@ -24,13 +24,13 @@ def verify(graph: Graph) -> None:
         types.append(one.type)
     for position, node in enumerate(graph.nodes):
         path = f"nodes[{position}]"
-        _verify_node(node, types, path)
-        types.extend(node.results)
         for which, subgraph in enumerate(node.subgraphs):
             try:
                 verify(subgraph)
             except EngineError as error:
                 raise error.at(f"{path}.subgraphs[{which}]") from None
+        _verify_node(node, types, path)
+        types.extend(node.results)
     for index, number in enumerate(graph.outputs):
         if not 0 <= number < len(types):
             raise GraphError(f"value {number} does not exist; there are {len(types)}", path=f"outputs[{index}].value")

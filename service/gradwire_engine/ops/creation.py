@@ -14,7 +14,13 @@ from gradwire_engine.ops.rules import never_batched
 from gradwire_engine.types import DType, TensorType
 
 
+def _require_no_rows(type: TensorType) -> None:
+    if type.is_batched:
+        raise GraphError(f"got {type}: what has no operands does not vary with the rows; repeat it with broadcast_to")
+
+
 def _constant_types(attributes: Constant, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    _require_no_rows(attributes.type)
     expected = attributes.type.elements * attributes.type.dtype.itemsize
     if len(attributes.data) != expected:
         raise GraphError(f"got {len(attributes.data)} bytes of data for {attributes.type}, expected {expected}")
@@ -30,7 +36,9 @@ def _iota_types(attributes: Iota, operands: Sequence[TensorType]) -> tuple[Tenso
         raise GraphError("got dtype bool, expected a numeric type")
     if not 0 <= attributes.axis < len(attributes.shape):
         raise GraphError(f"got axis {attributes.axis} for shape {attributes.shape}")
-    return (TensorType(attributes.dtype, attributes.shape),)
+    type = TensorType(attributes.dtype, attributes.shape)
+    _require_no_rows(type)
+    return (type,)
 
 
 def _iota(attributes: Iota) -> Any:
