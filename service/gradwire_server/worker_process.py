@@ -203,10 +203,12 @@ class WorkerProcess:
 
     def flush(self) -> None:
         """Tell an idle worker which constants to forget, as far as that is possible without waiting."""
+        if not self._evicted:
+            return
         try:
             self._process.channel.settimeout(0.0)
             self._send_evicted()
-        except ChannelClosed:
+        except (ChannelClosed, TimeoutError):
             return
 
     def _send_evicted(self) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+
 from gradwire_engine import vocabulary as v
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.execute.reference import Executable

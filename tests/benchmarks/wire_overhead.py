@@ -19,9 +19,10 @@ from collections.abc import Callable
 from concurrent import futures
 from pathlib import Path
 
-import gradwire as gw
 import grpc
 import numpy as np
+
+import gradwire as gw
 
 METHOD = "/benchmark.Echo/Echo"
 MESSAGE_BYTES = 64 << 20
