@@ -1,8 +1,8 @@
 """What a gradient costs beyond the wire: a call of the SDK against a bare grpcio echo of the same bytes.
 
-Both servers are processes of their own on Unix sockets, the echo with the server kind and options that the service uses.
-The calls are interleaved, so both see the same machine. "Echo" sends as many bytes as the gradient's request has, and
-gets as many back as its response has.
+Both servers are processes of their own on Unix sockets, the echo with the server kind that the service uses. The calls
+are interleaved, so both see the same machine. "Echo" sends as many bytes as the gradient's request has, and gets as many
+back as its response has.
 
     python tests/benchmarks/wire_overhead.py [--calls 2000]
 """
@@ -96,7 +96,8 @@ def main() -> None:
         address = f"unix:{Path(folder) / 'echo'}"
         command = [sys.executable, __file__, "--serve-echo", address]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None and server.stdin is not None
+            assert server.stdout is not None
+            assert server.stdin is not None
             server.stdout.readline()
             with grpc.insecure_channel(address, options=OPTIONS) as channel, gw.connect():
                 echo = channel.unary_unary(METHOD)
