@@ -1,8 +1,8 @@
 """What a gradient costs beyond the wire: a call of the SDK against a bare grpcio echo of the same bytes.
 
 Both servers are processes of their own on Unix sockets, the echo with the server kind that the service uses. The calls
-are interleaved, so both see the same machine. "Echo" sends as many bytes as the gradient's request has, and gets as many
-back as its response has.
+are interleaved, so both see the same machine. "Echo" sends as many bytes as the gradient's request, and gets as many
+back as its response.
 
     python tests/benchmarks/wire_overhead.py [--calls 2000]
 """
