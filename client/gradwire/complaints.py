@@ -1,0 +1,295 @@
+"""What is said to somebody whose code cannot be traced: the line, the reason, and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from gradwire.errors import TracingError
+from gradwire.locations import at_user_line, user_location
+from gradwire_engine.types import TensorType
+
+LEAKED: Final = (
+    "a traced value ({type}) is used after its function has returned; it has escaped through a global, a list or an "
+    "attribute. Return it from the function instead"
+)
+
+_INSTEAD: Final = {
+    "bool": "the truth of a traced value ({type}) is not known while the function is traced: if, while, and, or, not, "
+    "min() and max() need it. Write np.where(condition, a, b), np.logical_and and np.maximum instead",
+    "float": "float(x) needs the number behind a traced value ({type}), which is not known while the function is "
+    "traced. Leave it as it is: a 0-d value works everywhere; to convert, write x.astype(np.float64)",
+    "int": "int(x) needs the number behind a traced value ({type}), which is not known while the function is traced. "
+    "To convert, write x.astype(np.int64); to truncate, np.trunc(x)",
+    "complex": "complex(x) of a traced value ({type}): complex numbers are not supported",
+    "index": "a traced value ({type}) is used as a Python integer (range, a list's or a numpy array's index, a shape), "
+    "and is not known while the function is traced. To look up a traced index in a constant table, write "
+    "np.take_along_axis(table, np.atleast_1d(i), 0)[0], or pass the table as an argument and write table[i]",
+    "round": "round(x) needs the number behind a traced value ({type}). Write np.round(x)",
+    "floor": "math.floor(x) needs the number behind a traced value ({type}). Write np.floor(x)",
+    "ceil": "math.ceil(x) needs the number behind a traced value ({type}). Write np.ceil(x)",
+    "setitem": "traced values ({type}) cannot be changed in place. Instead of x[i] = v write "
+    "np.where(np.arange(len(x)) == i, v, x), or build the array with np.stack or np.concatenate",
+    "contains": "`in` needs the numbers of a traced value ({type}). Write np.any(x == value)",
+    "pickle": "a traced value ({type}) cannot be pickled or sent anywhere: it exists while its function is traced",
+    "tolist": "x.tolist(), x.item() and x.tobytes() need the numbers behind a traced value ({type}), which are not "
+    "known while the function is traced. Leave it as it is, or return it from the function",
+    "inplace": "traced values ({type}) cannot be changed in place; use the function that returns a new array "
+    "(np.sort(x) instead of x.sort())",
+    "shape_of_values": "the shape of this result would depend on numbers that are not known while the function is "
+    "traced ({type}). Keep all elements and write np.where(mask, x, 0) instead of x[mask]",
+}
+
+_MATH: Final = {
+    "fabs": "np.abs", "pow": "np.power", "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
+    "atan2": "np.arctan2", "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "fsum": "np.sum",
+    "erf": "gw.special.erf", "erfc": "gw.special.erfc", "dist": "np.linalg.norm", "prod": "np.prod",
+    "sumprod": "np.dot",
+}  # fmt: skip
+_SAME_IN_NUMPY: Final = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "exp",
+        "expm1",
+        "exp2",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "sqrt",
+        "cbrt",
+        "hypot",
+        "floor",
+        "ceil",
+        "trunc",
+        "fmod",
+        "copysign",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "radians",
+        "degrees",
+        "gcd",
+        "lcm",
+    ]
+)
+
+_SPECIAL: Final = frozenset(
+    ["expit", "logit", "log_expit", "erf", "erfc", "logsumexp", "softmax", "log_softmax", "relu", "softplus"]
+)
+
+_LATER: Final = frozenset(
+    [
+        "cholesky",
+        "cond",
+        "det",
+        "eig",
+        "eigh",
+        "eigvals",
+        "eigvalsh",
+        "inv",
+        "lstsq",
+        "matrix_rank",
+        "pinv",
+        "qr",
+        "slogdet",
+        "solve",
+        "svd",
+        "svdvals",
+        "tensorinv",
+        "tensorsolve",
+        "sort",
+        "argsort",
+        "partition",
+        "argpartition",
+        "lexsort",
+        "median",
+        "nanmedian",
+        "percentile",
+        "nanpercentile",
+        "quantile",
+        "nanquantile",
+        "interp",
+        "searchsorted",
+        "digitize",
+        "histogram",
+        "histogram2d",
+        "bincount",
+        "i0",
+        "convolve",
+        "correlate",
+        "unwrap",
+        "fft",
+        "ifft",
+        "rfft",
+        "irfft",
+        "fft2",
+        "ifft2",
+        "fftn",
+        "ifftn",
+        "vectorize",
+        "apply_along_axis",
+        "apply_over_axes",
+        "piecewise",
+        "gradient",
+    ]
+)
+
+_INSTEAD_OF_FUNCTION: Final = {
+    "median": "sorting is not among the operations",
+    "apply_along_axis": "write gw.vmap(function, in_axes=…)(x)",
+    "apply_over_axes": "call the reduction with a tuple of axes",
+    "linspace": "write start + (stop - start) * np.arange(n) / (n - 1)",
+    "arange": "shapes must be known while the function is traced",
+    "piecewise": "write np.where or np.select",
+    "copyto": "write np.where(mask, new, old)",
+    "put": "write np.where(np.arange(len(x)) == i, v, x)",
+    "place": "write np.where(mask, values, x)",
+    "putmask": "write np.where(mask, values, x)",
+    "fill_diagonal": "write np.where(np.eye(n, dtype=bool), v, x)",
+    "interp": "write it with np.where over the intervals",
+    "savetxt": "return the value from the function, and write it outside",
+    "save": "return the value from the function, and write it outside",
+    "array2string": "print it where the function is called",
+    "array_repr": "print it where the function is called",
+    "array_str": "print it where the function is called",
+}
+_SHAPE_OF_VALUES: Final = frozenset(
+    [
+        "nonzero",
+        "argwhere",
+        "flatnonzero",
+        "unique",
+        "unique_all",
+        "unique_counts",
+        "unique_inverse",
+        "unique_values",
+        "extract",
+        "compress",
+        "trim_zeros",
+        "intersect1d",
+        "union1d",
+        "setdiff1d",
+        "setxor1d",
+    ]
+)
+
+
+class MissingAttribute(TracingError, AttributeError):
+    """An attribute that arrays may have and traced values do not."""
+
+    reason = "UNTRACEABLE"
+
+
+def error(what: str, type: TensorType) -> TracingError:
+    """The complaint about one of the things that need numbers."""
+    text = _INSTEAD[what].format(type=type)
+    if what in ("float", "int", "index"):
+        text = _about_math() or text
+    return TracingError(at_user_line(text))
+
+
+def _about_math() -> str | None:
+    location = user_location()
+    if location is None:
+        return None
+    called = re.search(r"\bmath\.(\w+)", location.text)
+    if called is None:
+        return None
+    name = called[1]
+    instead = f"np.{name}" if name in _SAME_IN_NUMPY else _MATH.get(name)
+    if instead is None:
+        return f"math.{name} needs the number behind a traced value, which is not known while the function is traced"
+    return (
+        f"math.{name} needs the number behind a traced value, which is not known while the function is traced. "
+        f"Write {instead} instead"
+    )
+
+
+def array_conversion(type: TensorType) -> TracingError:
+    """The complaint about np.asarray, np.array and everything that calls them."""
+    location = user_location()
+    line = location.text if location else ""
+    special = next((name for name in re.findall(r"\w+", line) if name in _SPECIAL), None)
+    if special is not None:
+        return TracingError(at_user_line(f"{special} is not traced by its scipy name. Write gw.special.{special}"))
+    if re.search(r"\bnp\.linalg\.(\w+)|\bscipy\b", line):
+        text = f"this function does not take traced values ({type})"
+    elif re.search(r"\w\s*\[[^\]]*\]\s*=[^=]", line):
+        text = (
+            f"a traced value ({type}) cannot be written into a numpy array. Build the array from its parts with "
+            "np.stack or np.concatenate"
+        )
+    else:
+        text = (
+            f"np.asarray(x), np.array([x, …]) and functions that call them need the numbers of a traced value ({type}), "
+            "which are not known while the function is traced. Leave x as it is; build arrays with np.stack([x, y]) "
+            "or np.concatenate"
+        )
+    return TracingError(at_user_line(text))
+
+
+def unsupported_function(function: Callable[..., Any]) -> TracingError:
+    """The complaint about a numpy function that has no meaning on traced values."""
+    name = getattr(function, "__name__", str(function))
+    module = getattr(function, "__module__", "numpy")
+    shown = f"{module.replace('numpy', 'np', 1)}.{name}"
+    if name in _SHAPE_OF_VALUES:
+        text = (
+            f"{shown}: the shape of its result would depend on numbers that are not known while the function is traced. "
+            "Keep all elements and write np.where(mask, x, 0)"
+        )
+    elif name in _INSTEAD_OF_FUNCTION:
+        text = f"{shown} cannot be traced: {_INSTEAD_OF_FUNCTION[name]}"
+    elif name in _LATER:
+        text = f"{shown} cannot be traced: it is not among the operations of this version"
+    else:
+        text = f"{shown} cannot be traced; write it with operations that can"
+    return TracingError(at_user_line(text), reason="UNSUPPORTED_FUNCTION")
+
+
+def no_attribute(name: str) -> MissingAttribute:
+    """The complaint about an attribute that traced values lack."""
+    if name in (
+        "item",
+        "tolist",
+        "tobytes",
+        "dump",
+        "dumps",
+        "data",
+        "ctypes",
+        "view",
+        "flat",
+        "base",
+        "strides",
+        "flags",
+    ):
+        text = f"x.{name} needs the memory behind a traced value, which does not exist while the function is traced"
+    elif name in ("sort", "partition", "fill", "put", "resize", "itemset", "setfield", "setflags", "byteswap"):
+        text = f"x.{name} would change a traced value in place. Write a function that returns a new array"
+    elif name == "at":
+        text = "traced values have no .at; write np.where(np.arange(len(x)) == i, v, x)"
+    else:
+        text = f"a traced value has no attribute {name!r}"
+    return MissingAttribute(at_user_line(text))
+
+
+def output_argument(name: str) -> TracingError:
+    """The complaint about ``out=`` and ``a += x``."""
+    return TracingError(
+        at_user_line(
+            f"np.{name} would write a traced value into an array (out=…, or a += x with an array a). "
+            "Write a = a + x, or leave out= away"
+        )
+    )
+
+
+def unsupported_argument(function: str, argument: str, advice: str = "leave it away") -> TracingError:
+    """The complaint about an argument of a numpy function that has no meaning on traced values."""
+    return TracingError(at_user_line(f"np.{function}: the argument {argument} is not supported here; {advice}"))

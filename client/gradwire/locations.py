@@ -1,0 +1,56 @@
+"""Where the user's own code is, for error messages: the innermost frame that is neither ours nor a library's we call."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from typing import Final, NamedTuple
+
+import numpy as np
+
+import gradwire_engine
+
+_LIBRARIES: Final = tuple(
+    os.path.dirname(os.path.abspath(str(path))) + os.sep for path in (__file__, np.__file__, gradwire_engine.__file__)
+)
+_EXAMPLES: Final = _LIBRARIES[0] + "demo" + os.sep
+
+
+class Location(NamedTuple):
+    """A line of the user's code."""
+
+    file: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.text}" if self.text else f"{self.file}:{self.line}"
+
+
+def user_location() -> Location | None:
+    """The line of the user's code that is being executed; None if there is none below us."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if _is_user_code(file):
+            return Location(file, frame.f_lineno, linecache.getline(file, frame.f_lineno).strip())
+        following = frame.f_back
+        if following is None:
+            return None
+        frame = following
+    return None
+
+
+def _is_user_code(file: str) -> bool:
+    if file.startswith("<frozen") or file.startswith("<__array_function__"):
+        return False
+    if f"{os.sep}scipy{os.sep}" in file:
+        return False
+    return not file.startswith(_LIBRARIES) or file.startswith(_EXAMPLES)
+
+
+def at_user_line(message: str) -> str:
+    """The message, followed by the user's line where there is one."""
+    location = user_location()
+    return f"{message}\n  at {location}" if location else message

@@ -1,0 +1,126 @@
+"""What numpy's functions mean on traced values: compositions of the engine's operations.
+
+One table for functions (NEP 18), one for ufuncs (NEP 13), one for array methods; each family of functions in a module
+of its own, and nothing is registered elsewhere. A function that stands in no table is refused by name. Functions take
+numpy's arguments, have numpy's result types and shapes, and refuse what numpy refuses, at the user's line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from gradwire import complaints
+from gradwire.numpy_functions import (
+    contractions,
+    einsum,
+    elementwise,
+    indexing,
+    joining,
+    reductions,
+    selection,
+    shaping,
+)
+from gradwire.tracing import Tracer
+
+Function = Callable[..., Any]
+
+
+def _closed(*tables: Mapping[Any, Function]) -> Mapping[Function, Function]:
+    found: dict[Function, Function] = {}
+    for table in tables:
+        for function, meaning in table.items():
+            if found.get(function, meaning) is not meaning:
+                raise TypeError(f"{function.__name__} is defined twice")
+            found[function] = meaning
+    return MappingProxyType(found)
+
+
+FUNCTIONS: Final = _closed(
+    contractions.TABLE,
+    einsum.TABLE,
+    indexing.TABLE,
+    joining.TABLE,
+    reductions.TABLE,
+    selection.TABLE,
+    shaping.TABLE,
+)
+"""numpy function -> its meaning."""
+
+
+def _needs_numbers(self: Tracer, *args: Any, **options: Any) -> Any:
+    raise complaints.error("tolist", self._value.type)
+
+
+def _in_place(self: Tracer, *args: Any, **options: Any) -> Any:
+    raise complaints.error("inplace", self._value.type)
+
+
+_METHODS: Final[Mapping[str, Function]] = MappingProxyType(
+    {
+        **{
+            name: FUNCTIONS[getattr(np, name)]
+            for name in [
+                "all",
+                "any",
+                "argmax",
+                "argmin",
+                "choose",
+                "clip",
+                "copy",
+                "cumprod",
+                "cumsum",
+                "diagonal",
+                "dot",
+                "max",
+                "mean",
+                "min",
+                "prod",
+                "ravel",
+                "repeat",
+                "round",
+                "squeeze",
+                "std",
+                "sum",
+                "swapaxes",
+                "take",
+                "trace",
+                "var",
+                "matrix_transpose",
+                "zeros_like",
+                "astype",
+            ]
+        },
+        "flatten": FUNCTIONS[np.ravel],
+        "reshape": shaping.reshape_method,
+        "transpose": shaping.transpose_method,
+        "conj": lambda x: x,
+        "conjugate": lambda x: x,
+        **dict.fromkeys(("item", "tolist", "tobytes", "nonzero", "searchsorted", "argsort"), _needs_numbers),
+        **dict.fromkeys(("sort", "fill", "put", "partition", "resize", "itemset"), _in_place),
+    }
+)
+
+
+class NumpyLibrary:
+    """All of numpy that can be traced, as `tracing.Library` wants it."""
+
+    functions: Mapping[Function, Function] = FUNCTIONS
+
+    def apply_ufunc(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """A ufunc, or one of its methods, on tracers and arrays."""
+        return elementwise.apply_ufunc(ufunc, method, inputs, options)
+
+    def getitem(self, x: Tracer, index: Any) -> Any:
+        """``x[index]``."""
+        return indexing.getitem(x, index)
+
+    def method(self, name: str) -> Function:
+        """The function behind an array method; KeyError where there is none."""
+        return _METHODS[name]
+
+
+LIBRARY: Final = NumpyLibrary()

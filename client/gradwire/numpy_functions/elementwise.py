@@ -1,0 +1,334 @@
+"""Ufuncs: each as a rule over values that have numpy's loop types and one shape.
+
+A rule is found by the ufunc itself, or by its name for those of scipy.special. Which type a ufunc computes in is
+numpy's own answer (`promotion.loop_types`); the rule sees operands in that type.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from gradwire.complaints import output_argument, unsupported_argument, unsupported_function
+from gradwire.errors import TracingError
+from gradwire.locations import at_user_line
+from gradwire.numpy_functions import contractions
+from gradwire.numpy_functions.operands import (
+    as_dtype,
+    broadcast_shapes,
+    broadcast_value,
+    dtype_of,
+    trace_of,
+    value_as,
+    xp,
+)
+from gradwire.promotion import loop_types
+from gradwire.tracing import Tracer
+from gradwire_engine.types import DType
+from gradwire_engine.value import Value
+from gradwire_engine.vocabulary import astype, floor_divide, integer_power, isnan, where
+
+Rule = Callable[..., Any]
+
+
+def _op(name: str) -> Rule:
+    def rule(x: Value, *others: Value) -> Value:
+        return x.emit(name, *others)
+
+    return rule
+
+
+def _on_bool(name: str, for_bool: str) -> Rule:
+    """An op that on bools is a logical one."""
+
+    def rule(x: Value, *others: Value) -> Value:
+        return x.emit(for_bool if x.dtype is DType.BOOL else name, *others)
+
+    return rule
+
+
+def _same(x: Value) -> Value:
+    return x
+
+
+def _rounding(name: str) -> Rule:
+    """numpy rounds integers to themselves."""
+
+    def rule(x: Value) -> Value:
+        return x.emit(name) if x.dtype.is_floating else x
+
+    return rule
+
+
+def _absolute(x: Value) -> Value:
+    return x if x.dtype is DType.BOOL else x.emit("abs")
+
+
+def _truth(name: str) -> Rule:
+    def rule(x: Value, *others: Value) -> Value:
+        return astype(x, DType.BOOL).emit(name, *[astype(other, DType.BOOL) for other in others])
+
+    return rule
+
+
+def _bitwise(name: str, ufunc: str) -> Rule:
+    def rule(x: Value, *others: Value) -> Value:
+        if x.dtype is not DType.BOOL:
+            raise TracingError(at_user_line(f"np.{ufunc} of integers is not among the operations of this version"))
+        return x.emit(name, *others)
+
+    return rule
+
+
+def _invert(x: Value) -> Value:
+    return ~x if x.dtype is DType.BOOL else -1 - x
+
+
+def _predicate(name: str, of_integers: bool) -> Rule:
+    def rule(x: Value) -> Value:
+        return x.emit(name) if x.dtype.is_floating else astype(x, DType.BOOL).like(of_integers)
+
+    return rule
+
+
+def _nan_loses(name: str) -> Rule:
+    """fmax and fmin: a NaN gives way to a number."""
+
+    def rule(x: Value, y: Value) -> Any:
+        if not x.dtype.is_floating:
+            return _on_bool(name, "logical_or" if name == "maximum" else "logical_and")(x, y)
+        return where(isnan(x), y, where(isnan(y), x, x.emit(name, y)))
+
+    return rule
+
+
+def _reciprocal(x: Value) -> Value:
+    if not x.dtype.is_floating:
+        raise TracingError(at_user_line("np.reciprocal of integers; convert with .astype(np.float64), or write 1 // x"))
+    return x.emit("reciprocal")
+
+
+def _fmod(x: Value, y: Value) -> Value:
+    """The remainder with the sign of x."""
+    return x.emit("sign") * x.emit("abs").emit("remainder", y.emit("abs"))
+
+
+def _divmod(x: Value, y: Value) -> tuple[Value, Value]:
+    return floor_divide(x, y), x.emit("remainder", y)
+
+
+def _modf(x: Value) -> tuple[Value, Value]:
+    whole = x.emit("trunc")
+    return where(x.emit("isinf"), x.like(0.0), x - whole), whole
+
+
+def _logaddexp2(x: Value, y: Value) -> Value:
+    scale = math.log(2.0)
+    return (x * scale).emit("logaddexp", y * scale) * (1.0 / scale)
+
+
+def _logit(x: Value) -> Value:
+    """log(x / (1 - x)); by atanh where that form cancels, near 1/2."""
+    middle = ((x - 0.5).emit("abs")) < 0.25
+    near = where(middle, x, 0.5)
+    far = where(middle, x.like(0.25), x)
+    return where(middle, (near * 2.0 - 1.0).emit("atanh") * 2.0, far.emit("log") - (-far).emit("log1p"))
+
+
+def _log_expit(x: Value) -> Value:
+    return -((-x).emit("softplus"))
+
+
+_SAME_NAME: Final = [
+    "sqrt",
+    "cbrt",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "sin",
+    "cos",
+    "tan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "hypot",
+    "heaviside",
+    "square",
+    "negative",
+    "sign",
+    "divide",
+    "subtract",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "remainder",
+    "floor_divide",
+]
+
+_NUMPY: Final[dict[np.ufunc, Rule]] = {
+    **{getattr(np, name): _op(name) for name in _SAME_NAME},
+    np.add: _on_bool("add", "logical_or"),
+    np.multiply: _on_bool("multiply", "logical_and"),
+    np.maximum: _on_bool("maximum", "logical_or"),
+    np.minimum: _on_bool("minimum", "logical_and"),
+    np.fmax: _nan_loses("maximum"),
+    np.fmin: _nan_loses("minimum"),
+    np.positive: _same,
+    np.conjugate: _same,
+    np.absolute: _absolute,
+    np.fabs: _op("abs"),
+    np.reciprocal: _reciprocal,
+    np.power: _op("pow"),
+    np.float_power: _op("pow"),
+    np.fmod: _fmod,
+    np.divmod: _divmod,
+    np.modf: _modf,
+    np.arcsin: _op("asin"),
+    np.arccos: _op("acos"),
+    np.arctan: _op("atan"),
+    np.arctan2: _op("atan2"),
+    np.arcsinh: _op("asinh"),
+    np.arccosh: _op("acosh"),
+    np.arctanh: _op("atanh"),
+    np.logaddexp2: _logaddexp2,
+    np.deg2rad: lambda x: x * (math.pi / 180.0),
+    np.radians: lambda x: x * (math.pi / 180.0),
+    np.rad2deg: lambda x: x * (180.0 / math.pi),
+    np.degrees: lambda x: x * (180.0 / math.pi),
+    np.floor: _rounding("floor"),
+    np.ceil: _rounding("ceil"),
+    np.trunc: _rounding("trunc"),
+    np.rint: _rounding("round"),
+    np.isnan: _predicate("isnan", False),
+    np.isinf: _predicate("isinf", False),
+    np.isfinite: _predicate("isfinite", True),
+    np.logical_and: _truth("logical_and"),
+    np.logical_or: _truth("logical_or"),
+    np.logical_xor: _truth("logical_xor"),
+    np.logical_not: _truth("logical_not"),
+    np.bitwise_and: _bitwise("logical_and", "bitwise_and"),
+    np.bitwise_or: _bitwise("logical_or", "bitwise_or"),
+    np.bitwise_xor: _bitwise("logical_xor", "bitwise_xor"),
+    np.invert: _invert,
+}
+
+SPECIAL: Final[Mapping[str, Rule]] = {
+    "expit": _op("expit"),
+    "logit": _logit,
+    "log_expit": _log_expit,
+    "erf": _op("erf"),
+    "erfc": _op("erfc"),
+    "cbrt": _op("cbrt"),
+    "exp2": _op("exp2"),
+    "expm1": _op("expm1"),
+    "log1p": _op("log1p"),
+}
+"""Ufuncs of scipy.special, by name."""
+
+_REDUCTIONS: Final[dict[np.ufunc, str]] = {
+    np.add: "sum",
+    np.multiply: "prod",
+    np.maximum: "max",
+    np.minimum: "min",
+    np.logical_and: "all",
+    np.logical_or: "any",
+}
+
+
+def rule_of(ufunc: np.ufunc) -> Rule:
+    """The rule of a ufunc; TracingError where there is none."""
+    found = _NUMPY.get(ufunc)
+    if found is None and getattr(np, ufunc.__name__, None) is not ufunc:
+        found = SPECIAL.get(ufunc.__name__)
+    if found is None:
+        raise unsupported_function(ufunc)
+    return found
+
+
+def apply_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """A ufunc, or its method reduce, accumulate or outer, on tracers and arrays."""
+    if options:
+        options = _checked_options(ufunc, options)
+    if method == "__call__":
+        return _called(ufunc, inputs, options)
+    if method == "outer":
+        x, y = inputs
+        return _called(ufunc, (xp.reshape(x, (*xp.shape(x), *(1,) * xp.ndim(y))), y), options)
+    if method == "reduce" and ufunc in _REDUCTIONS:
+        arguments = {name: value for name, value in options.items() if value is not np._NoValue}
+        axis = inputs[1] if len(inputs) > 1 else arguments.pop("axis", 0)
+        return getattr(np, _REDUCTIONS[ufunc])(inputs[0], axis=axis, **arguments)
+    if method == "accumulate" and ufunc in (np.add, np.multiply):
+        cumulate = np.cumsum if ufunc is np.add else np.cumprod
+        axis = inputs[1] if len(inputs) > 1 else options.get("axis", 0)
+        return cumulate(inputs[0], axis=axis)
+    raise TracingError(at_user_line(f"np.{ufunc.__name__}.{method} cannot be traced"))
+
+
+def _checked_options(ufunc: np.ufunc, options: Mapping[str, Any]) -> dict[str, Any]:
+    remaining = dict(options)
+    out = remaining.pop("out", None)
+    if out is not None and (not isinstance(out, tuple) or any(one is not None for one in out)):
+        raise output_argument(ufunc.__name__)
+    if remaining.pop("where", True) is not True:
+        raise unsupported_argument(ufunc.__name__, "where", "write xp.where(mask, result, x)")
+    remaining.pop("casting", None)
+    remaining.pop("order", None)
+    if remaining.pop("subok", True) is not True or "signature" in remaining:
+        raise unsupported_argument(ufunc.__name__, "signature")
+    return {name: value for name, value in remaining.items() if not (name == "dtype" and value is None)}
+
+
+def _called(ufunc: np.ufunc, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    if ufunc.signature is not None:
+        return contractions.generalized(ufunc, inputs, options)
+    rule = rule_of(ufunc)
+    if ufunc is np.power and (raised := _integer_power(inputs)) is not None:
+        return raised
+    trace = trace_of(inputs)
+    if options:
+        dtype = as_dtype(options["dtype"])
+        inputs = [value_as_tracer(trace, one, dtype) for one in inputs]
+    types = loop_types(ufunc, tuple([dtype_of(one) for one in inputs]))
+    values = [value_as(trace, one, dtype) for one, dtype in zip(inputs, types, strict=False)]
+    shape = values[0].type.shape
+    if any([value.type.shape != shape for value in values]):
+        shape = broadcast_shapes(*[value.type.shape for value in values])
+        values = [broadcast_value(value, shape) for value in values]
+    result = rule(*values)
+    return trace.wrap(result) if isinstance(result, Value) else tuple([trace.wrap(one) for one in result])
+
+
+def value_as_tracer(trace: Any, operand: Any, dtype: Any) -> Tracer:
+    """An operand as a tracer in a given type."""
+    found: Tracer = trace.wrap(value_as(trace, operand, dtype))
+    return found
+
+
+def _integer_power(inputs: Sequence[Any]) -> Tracer | None:
+    """x ** n for a known whole number n: an op of its own, whose derivatives are right at 0; None for others."""
+    x, exponent = inputs
+    if type(x) is not Tracer or isinstance(exponent, Tracer) or isinstance(exponent, (bool, np.bool_, list, tuple)):
+        return None
+    if xp.ndim(exponent) or not isinstance(exponent, (int, float, np.number, np.ndarray)):
+        return None
+    number = float(exponent)
+    if not number.is_integer() or abs(number) >= 2**31:
+        return None
+    base, power, _ = loop_types(np.power, (dtype_of(x), dtype_of(exponent)))
+    if base != power or (base.kind == "i" and number < 0):
+        if base.kind == "i" and number < 0:
+            raise TracingError(at_user_line("integers to negative integer powers are not allowed; write x ** -2.0"))
+        return None
+    return x._trace.wrap(integer_power(value_as(x._trace, x, base), int(number)))
