@@ -114,10 +114,11 @@ class Admission:
 
     def check_phase(self) -> None:
         """Refuse where the server takes no requests."""
+        if self.phase is Phase.SERVING:
+            return
         if self.phase is Phase.STARTING:
             raise Refusal("SERVER_STARTING", "the server is starting; try another one, or again in a second")
-        if self.phase is Phase.DRAINING:
-            raise draining()
+        raise draining()
 
     def deadline(self, arrived: float, call_remaining: float | None, options: RequestOptions) -> float:
         """When the request must be done: the call's deadline, the server's default without one, or its own timeout."""
@@ -137,12 +138,7 @@ class Admission:
         evaluation, prepare_seconds = self.evaluation(tenant, program_id, request.program, request.layout, deadline)
         mode(evaluation.mode)
         rows, nbytes = evaluation.check(request)
-        self.ledger.enter(nbytes)
-        try:
-            operands, held = self._operands(tenant, request.inputs)
-        except BaseException:
-            self.ledger.leave(nbytes)
-            raise
+        operands, held = self.hold(tenant, request.inputs, nbytes)
         key, is_solo = _key(evaluation, operands)
         payload = EvaluatePayload(operands, request.rows is not None, prepare_seconds)
         return Job(
@@ -221,7 +217,18 @@ class Admission:
             )
         return found
 
-    # Constants
+    # Room and constants
+
+    def hold(
+        self, tenant: str, views: Sequence[TensorView], nbytes: int
+    ) -> tuple[tuple[Operand, ...], tuple[StoredConstant, ...]]:
+        """Take room for a request of so many bytes, and the constants it names; `release` gives both back."""
+        self.ledger.enter(nbytes)
+        try:
+            return self._operands(tenant, views)
+        except BaseException:
+            self.ledger.leave(nbytes)
+            raise
 
     def _operands(
         self, tenant: str, views: Sequence[TensorView]

@@ -41,8 +41,8 @@ class Limit(NamedTuple):
     unit: str
     setting: str
 
-    def details(self, value: float) -> dict[str, str]:
-        """What belongs to the error of a request that asked for `value`."""
+    def details(self, value: float | None = None) -> dict[str, str]:
+        """What belongs to the error of a request that asked for `value`, if that is known."""
         return {**limit_details(name=self.name, limit=self.value, unit=self.unit, value=value), "setting": self.setting}
 
     def __str__(self) -> str:

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
+from gradwire_server.config import Limit
 from gradwire_server.job import Job, Lead, State, Worker
 from gradwire_server.queues import Batch, QueueFull, Queues
 from gradwire_server.refusals import Refusal, from_task, internal
@@ -68,7 +69,8 @@ class Dispatcher:
         pool: Pool,
         workers: int,
         clock: Callable[[], float],
-        task_timeout: float,
+        task_timeout: Limit,
+        worker_memory: Limit,
         short_seconds: float,
         queue_delay: float,
         launch: Callable[[Callable[[], None]], object],
@@ -81,6 +83,7 @@ class Dispatcher:
         self._workers = workers
         self._clock = clock
         self._task_timeout = task_timeout
+        self._worker_memory = worker_memory
         self._short_seconds = short_seconds
         self._queue_delay = queue_delay
         self._launch = launch
@@ -283,6 +286,10 @@ class Dispatcher:
             outcomes = self._after_failure(lead, error)
         finally:
             self._pool.release(lead.worker)
+        if len(outcomes) == 1 and outcomes[0] is not None and lead.leader is not None:
+            self._settle(lead.leader)  # nobody else knows of this job, and its thread is this one
+            lead.leader.end(outcomes[0])
+            return
         abandoned, ended = [], []
         with self._lock:
             for job, outcome in reversed(list(zip(lead.members, outcomes, strict=True))):
@@ -305,7 +312,7 @@ class Dispatcher:
     def _computed(self, lead: Lead) -> list[bytes | Refusal]:
         work = lead.members[0].work
         started = self._clock()
-        result = lead.worker.run(work.task(lead.members), self._task_timeout)
+        result = lead.worker.run(work.task(lead.members), self._task_timeout.value)
         answers = work.answers(result, lead.members)
         seconds = self._clock() - started
         with self._lock:
@@ -330,9 +337,9 @@ class Dispatcher:
         return [self._lost(error, job)]
 
     def _lost(self, error: WorkerLost, job: Job) -> Refusal:
-        if error.cause == "time_limit":
-            return Refusal("TASK_TIME_LIMIT", f"the task takes longer than the {self._task_timeout:g} s it may")
-        if error.cause == "memory_limit":
-            return Refusal("TASK_MEMORY_LIMIT", "the task needs more memory than a worker may use; send fewer rows")
+        limit = {"time_limit": self._task_timeout, "memory_limit": self._worker_memory}.get(error.cause)
+        if limit is not None:
+            reason, what = f"TASK_{error.cause.upper()}", error.cause.replace("_", " ")
+            return Refusal(reason, f"the task went over its {what}: {limit}; send fewer rows", details=limit.details())
         tries = f", {job.deaths} times" if job.deaths else ""
         return Refusal("WORKER_LOST", f"the worker died while it ran this request alone{tries}", log=str(error))

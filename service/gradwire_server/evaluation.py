@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gradwire.wire.requests import SlicedEvaluate
+from gradwire.wire.requests import MAX_ROWS, SlicedEvaluate
 from gradwire.wire.responses import RowError, RunReport, evaluated_parts, output_head
 from gradwire.wire.tensors import TensorView
 from gradwire_engine.graph import Input
 from gradwire_engine.program import Layout
-from gradwire_engine.types import TensorType
+from gradwire_engine.types import DType, TensorType
 from gradwire_server.config import Limit
 from gradwire_server.job import Job
 from gradwire_server.prediction import Prediction
@@ -80,6 +80,7 @@ class Evaluation:
         self._bytes_per_row = sum(self._row_sizes)
         self._bytes_constant = sum(sizes) - self._bytes_per_row
         self._overhead = _RESPONSE_OVERHEAD + _OUTPUT_OVERHEAD * len(sizes)
+        self._most_rows = self._surely_fits()
         self._last_types: tuple[int, tuple[TensorType, ...]] = (-1, ())
         self._last_heads: tuple[tuple[int, bool], tuple[bytes, ...]] = ((-1, False), ())
 
@@ -98,9 +99,19 @@ class Evaluation:
                 raise self._mismatch(request.inputs, rows)
             if view.data is not None:
                 nbytes += len(view.data)
-        self._check_cost(count)
-        self._check_response(count)
+        if count > self._most_rows:
+            self._check_cost(count)
+            self._check_response(count)
         return count, nbytes
+
+    def _surely_fits(self) -> int:
+        """A number of rows up to which neither cost nor response can be too large; -1 if they are without any row."""
+        cost, limits = self.prepared.cost, self._limits
+        if cost.bytes.at(1) > limits.worker_memory.value:
+            return -1
+        by_flops = _rows_within(limits.flops.value, cost.flops.constant, cost.flops.per_row)
+        by_response = _rows_within(limits.message.value, self._bytes_constant + self._overhead, self._bytes_per_row)
+        return min(by_flops, by_response)
 
     def _check_cost(self, rows: int) -> None:
         cost = self.prepared.cost
@@ -170,15 +181,10 @@ class Evaluation:
         operands = [job.payload.operands for job in jobs]
         inputs = []
         for index, (dtype, shape, is_shared) in enumerate(self._inputs):
-            whole = shape if is_shared else (rows, *shape)
-            first = operands[0][index]
-            if isinstance(first, StoredConstant) and first.constant is not None:
-                inputs.append(TaskInput(dtype=dtype, shape=whole, constant=first.constant))
-            elif is_shared:
-                inputs.append(TaskInput(dtype=dtype, shape=whole, pieces=(_content(first),)))
+            if is_shared:
+                inputs.append(task_input(dtype, shape, [operands[0][index]]))
             else:
-                pieces = tuple([_content(mine[index]) for mine in operands])
-                inputs.append(TaskInput(dtype=dtype, shape=whole, pieces=pieces))
+                inputs.append(task_input(dtype, (rows, *shape), [mine[index] for mine in operands]))
         return Task(
             plan_id=self.plan_id,
             plan=self.prepared.plan,
@@ -263,6 +269,21 @@ class _Expected(NamedTuple):
     def __str__(self) -> str:
         named = f' for "{self.name}"' if self.name else ""
         return f"{self.type}{named}" + (f" ({self.note})" if self.note else "")
+
+
+def _rows_within(limit: float, fixed: int, each: int) -> int:
+    """How many rows of `each` fit a limit besides what is `fixed`; -1 if not even none do."""
+    if fixed > limit:
+        return -1
+    return int((limit - fixed) // each) if each else MAX_ROWS
+
+
+def task_input(dtype: DType, shape: tuple[int, ...], operands: Sequence[Operand]) -> TaskInput:
+    """Operands one behind the other along axis 0, or one constant that lies in a memory file (always alone)."""
+    first = operands[0]
+    if isinstance(first, StoredConstant) and first.constant is not None:
+        return TaskInput(dtype=dtype, shape=shape, constant=first.constant)
+    return TaskInput(dtype=dtype, shape=shape, pieces=tuple([_content(one) for one in operands]))
 
 
 def _content(operand: Operand) -> memoryview | bytes:

@@ -129,19 +129,15 @@ class Boundary(grpc.ServerInterceptor):
         started = self._clock()
         counters.started()
         request_id = self._identify(context)
-        code = code_name("INTERNAL")
-        refusal = None
         try:
             response = behavior(request, context)
-            code = name_of(context.code())  # type: ignore[attr-defined]
-            return response
         except Exception as error:
             refusal = _refusal_of(error)
-            code = code_name(refusal.reason)
-        finally:
-            counters.handled(code, self._clock() - started)
-        _log_refusal(refusal)
-        context.abort_with_status(rpc_status(refusal, request_id))
+            counters.handled(code_name(refusal.reason), self._clock() - started)
+            _log_refusal(refusal)
+            context.abort_with_status(rpc_status(refusal, request_id))
+        counters.handled(name_of(context.code()), self._clock() - started)  # type: ignore[attr-defined]
+        return response
 
     def _serve_stream(
         self, counters: MethodMetrics, behavior: Callable[..., Any], request: Any, context: grpc.ServicerContext

@@ -53,10 +53,12 @@ class Job:
     an answer of the parts that `work` builds. `wake` tells who brought it to look at it again.
     """
 
-    __slots__ = (
-        "charge", "deadline", "deaths", "finish", "has_thread", "held", "key", "lead", "nbytes", "outcome", "payload",
-        "prediction", "ready_at", "rows", "solo", "started_at", "state", "submitted_at", "tenant", "wake", "work",
-    )  # fmt: skip
+    has_thread = False
+    lead: Lead | None = None
+    outcome: bytes | Refusal | None = None
+    state = State.NEW
+    submitted_at = started_at = ready_at = charge = 0.0
+    deaths = 0
 
     def __init__(
         self,
@@ -82,13 +84,7 @@ class Job:
         self.held = held
         self.prediction = work.prediction
         self.finish: Callable[[Sequence[Buffer]], bytes] = join
-        self.wake: Callable[[], None] = _nobody
-        self.has_thread = False
-        self.lead: Lead | None = None
-        self.outcome: bytes | Refusal | None = None
-        self.state = State.NEW
-        self.submitted_at = self.started_at = self.ready_at = self.charge = 0.0
-        self.deaths = 0
+        self.wake: Callable[[], object] = _nobody
 
     def end(self, outcome: bytes | Refusal) -> None:
         """The job has its outcome; there is no other after it."""

@@ -16,7 +16,7 @@ import grpc
 from gradwire.v1 import graph_pb2, service_pb2, tensor_pb2
 from gradwire.wire.requests import RequestOptions, slice_evaluate, slice_explain, slice_register
 from gradwire.wire.responses import EXECUTORS
-from gradwire.wire.tensors import WIRE_DTYPES, TensorView
+from gradwire.wire.tensors import WIRE_DTYPES
 from gradwire_engine.cost import Cost
 from gradwire_engine.errors import EngineError
 from gradwire_engine.graph import Input
@@ -25,14 +25,14 @@ from gradwire_engine.program import Layout
 from gradwire_server.admission import Admission
 from gradwire_server.config import Limit
 from gradwire_server.dispatch import Dispatcher
+from gradwire_server.evaluation import task_input
 from gradwire_server.explanation import ExplainPayload, Explanation
 from gradwire_server.health import SERVICE
 from gradwire_server.job import Job
 from gradwire_server.metrics import Metrics
 from gradwire_server.refusals import Refusal, from_engine
-from gradwire_server.status import code_name
+from gradwire_server.status import OK, code_name
 from gradwire_server.streams import Streams
-from gradwire_server.tasks import TaskInput
 
 ANONYMOUS: Final = ""
 """The tenant of everyone, until there are credentials."""
@@ -95,7 +95,7 @@ class GradientServicer:
             self._metrics.answered(mode, code_name(refusal.reason))
             self._metrics.rejected(refusal.reason)
             raise
-        self._metrics.answered(mode, code_name(None))
+        self._metrics.answered(mode, OK)
         return answer
 
     def EvaluateStream(self, items: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
@@ -129,22 +129,20 @@ class GradientServicer:
         deadline = self._admission.deadline(arrived, remaining(context), request.options)
         program_id = self._admission.program_id(request.program_id, request.program)
         program = request.program or self._admission.program(ANONYMOUS, program_id)
-        payload = ExplainPayload(
-            program,
-            tuple([_inline(one, f"inputs[{i}]") for i, one in enumerate(request.inputs)]),
-            request.mode,
-            tuple([_inline(one, f"seeds[{i}]") for i, one in enumerate(request.seeds)]),
-        )
-        self._admission.ledger.enter(len(data))
+        views = (*request.inputs, *request.seeds)
+        operands, held = self._admission.hold(ANONYMOUS, views, len(data))
+        inputs = tuple([task_input(one.dtype, one.shape, [mine]) for one, mine in zip(views, operands, strict=True)])
+        count = len(request.inputs)
         job = Job(
             work=self._explanation,
-            payload=payload,
+            payload=ExplainPayload(program, inputs[:count], request.mode, inputs[count:]),
             rows=1,
             nbytes=len(data),
             deadline=deadline,
             key="explain",
             solo=True,
             tenant=ANONYMOUS,
+            held=held,
         )
         return self._run(job, context)
 
@@ -199,12 +197,6 @@ def _sliced(slicer: Callable[[bytes], _Sliced], data: bytes) -> _Sliced:
         return slicer(data)
     except EngineError as error:
         raise from_engine(error) from None
-
-
-def _inline(view: TensorView, path: str) -> TaskInput:
-    if view.data is None:
-        raise Refusal("CONSTANT_NOT_FOUND", f"{path} is sent by digest; Explain takes tensors inline only")
-    return TaskInput(dtype=view.dtype, shape=view.shape, pieces=(view.data,))
 
 
 def _value(one: Input) -> graph_pb2.Value:

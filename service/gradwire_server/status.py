@@ -91,15 +91,18 @@ class RpcStatus(grpc.Status):
 UNKNOWN_METHOD: Final = _Code.UNIMPLEMENTED.name
 """The code that gRPC itself gives to a call of a method that does not exist."""
 
+OK: Final = _Code.OK.name
+"""The code of a call that ended well."""
 
-def code_name(reason: str | None) -> str:
-    """The gRPC code of a reason as text, "OK" for None: for metrics and logs."""
-    return _Code.OK.name if reason is None else _known(reason)[0].name
+
+def code_name(reason: str) -> str:
+    """The gRPC code of a reason as text, for metrics and logs."""
+    return _known(reason)[0].name
 
 
 def name_of(code: grpc.StatusCode | None) -> str:
     """The name of a code that a handler set, "OK" for none."""
-    return _Code.OK.name if code is None else code.name
+    return OK if code is None else code.name
 
 
 def failure(refusal: Refusal) -> StatusDetails:

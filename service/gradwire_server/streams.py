@@ -27,7 +27,7 @@ from gradwire_server.dispatch import Dispatcher
 from gradwire_server.job import Job
 from gradwire_server.metrics import Metrics
 from gradwire_server.refusals import Refusal, from_engine, internal, over_limit
-from gradwire_server.status import code_name, failure
+from gradwire_server.status import OK, code_name, failure
 
 _IDLE_SECONDS: Final = 1.0  # how often a stream with nothing due looks whether it should end
 
@@ -190,7 +190,7 @@ class Stream:
         assert outcome is not None
         if isinstance(outcome, Refusal):
             return self._refused(item, outcome)
-        self._streams.metrics.answered(item.mode, code_name(None))
+        self._streams.metrics.answered(item.mode, OK)
         return outcome
 
     def _refused(self, item: _Open, refusal: Refusal) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 from tests.server.fakes import FakeClock, FakeObserver, FakePool, FakeWork, failed
 
+from gradwire_server.config import Limit
 from gradwire_server.dispatch import FOREIGN_DEATHS, Dispatcher
 from gradwire_server.job import Job, State
 from gradwire_server.queues import QueueFull, QueueLimits, Queues
@@ -37,7 +38,8 @@ class Bench:
             pool=self.pool,
             workers=workers,
             clock=self.clock,
-            task_timeout=30.0,
+            task_timeout=Limit("task-timeout", 30.0, "seconds", "--task-timeout"),
+            worker_memory=Limit("worker-memory", 1000, "bytes", "--worker-memory"),
             short_seconds=0.05,
             queue_delay=queue_delay,
             launch=self.launched.append,
@@ -185,16 +187,22 @@ def test_the_fourth_death_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "reason"),
-    [("fault", "WORKER_LOST"), ("time_limit", "TASK_TIME_LIMIT"), ("memory_limit", "TASK_MEMORY_LIMIT")],
+    ("cause", "reason", "setting"),
+    [
+        ("fault", "WORKER_LOST", None),
+        ("time_limit", "TASK_TIME_LIMIT", "--task-timeout"),
+        ("memory_limit", "TASK_MEMORY_LIMIT", "--worker-memory"),
+    ],
 )
-def test_what_a_request_does_to_its_own_worker_is_not_tried_again(cause: str, reason: str) -> None:
+def test_what_a_request_does_to_its_own_worker_is_not_tried_again(cause: str, reason: str, setting: str | None) -> None:
     bench = Bench()
     lose(bench, 1, cause)
     job = bench.start(b"a")
     bench.run_launched()
     assert isinstance(job.outcome, Refusal)
     assert job.outcome.reason == reason
+    assert job.outcome.details.get("setting") == setting
+    assert setting is None or setting in job.outcome.message
     assert bench.pool.tasks == [[b"a"]]
 
 

@@ -213,6 +213,56 @@ def test_a_timeout_of_nothing_is_infeasible(client: Client) -> None:
     assert (error.code, error.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_INFEASIBLE")
 
 
+def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
+    live = Live(workers=1, max_queued_requests=2)
+    try:
+        live.client.evaluate(1.5, 2.0, program=GRADIENT)
+        call = live.client.channel.unary_unary("/gradwire.v1.GradientService/Evaluate")
+        request = join(evaluate_parts(program=GRADIENT, inputs=tensors(1.5, 2.0)))
+        with live.workers_held():
+            waiting = [call.future(request, timeout=30) for _ in range(2)]
+            live.wait_until(lambda: live.server.dispatcher.queued_requests == 2)
+            error = failure(live.client, 1.5, 2.0, program=GRADIENT)
+            assert live.counted("gradwire_pending_requests") == 2
+        assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+        assert error.said.metadata["setting"] == "--max-queued-requests"
+        assert error.said.retry_delay == pytest.approx(0.05)
+        assert error.trailers["grpc-retry-pushback-ms"] == "50"
+        assert all(one.result(30) for one in waiting)
+        live.wait_until(lambda: live.counted("gradwire_pending_requests") == 0)
+    finally:
+        live.close()
+
+
+def test_a_task_over_its_time_is_ended_and_the_server_goes_on() -> None:
+    live = Live(workers=1, task_timeout=0.3)
+    try:
+        error = failure(live.client, 1.0, program=slow_program(2000, 65_536))
+        assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "TASK_TIME_LIMIT")
+        assert error.trailers["grpc-retry-pushback-ms"] == "-1"
+        assert live.client.evaluate(1.5, 2.0, program=GRADIENT).outputs
+        assert live.counted("gradwire_worker_restarts_total", reason="time_limit") == 1
+    finally:
+        live.close()
+
+
+def test_a_call_that_is_cancelled_while_it_waits_never_runs() -> None:
+    live = Live(workers=1)
+    try:
+        live.client.evaluate(1.5, 2.0, program=GRADIENT)
+        before = live.counted("gradwire_batches_total")
+        call = live.client.channel.unary_unary("/gradwire.v1.GradientService/Evaluate")
+        with live.workers_held():
+            waiting = call.future(join(evaluate_parts(program=GRADIENT, inputs=tensors(1.5, 2.0))), timeout=30)
+            live.wait_until(lambda: live.server.dispatcher.queued_requests == 1)
+            waiting.cancel()
+            live.wait_until(lambda: live.server.dispatcher.queued_requests == 0)
+        assert live.server.admission.ledger.wait_until_empty(10)
+        assert live.counted("gradwire_batches_total") == before
+    finally:
+        live.close()
+
+
 def test_a_deadline_passes_in_the_queue() -> None:
     live = Live(workers=1)
     try:
@@ -252,6 +302,19 @@ def test_explain_gives_the_trace_table(client: Client) -> None:
     assert [row.name for row in table.rows[:2]] == ["x", "w"]
     assert np.frombuffer(table.rows[table.outputs[0]].result.data)[0] == 11.0
     assert np.frombuffer(table.rows[0].derivatives[0].data).tolist() == [3.0, 4.0]
+
+
+def test_explain_takes_constants_by_digest_too(client: Client) -> None:
+    w = np.arange(20_000.0)
+    x = np.ones(20_000)
+    inline, named = [
+        OutgoingTensor(DType.FLOAT64, w.shape, data, tensor_digest(DType.FLOAT64, w.shape, w.tobytes()))
+        for data in (w, None)
+    ]
+    for tensor in (inline, named):
+        request = explain_parts(program=weighted_program(20_000), inputs=[*tensors(x), tensor], mode="reverse")
+        table = service_pb2.ExplainResponse.FromString(client.call("Explain", join(request)))
+        assert np.frombuffer(table.rows[table.outputs[0]].result.data)[0] == w.sum()
 
 
 def test_explain_by_id_needs_a_known_program(client: Client) -> None:
