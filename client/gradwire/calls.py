@@ -15,7 +15,7 @@ from gradwire.caching import Constant
 from gradwire.client import Client
 from gradwire.errors import GradwireError, RequestError
 from gradwire.plans import Leaves, Plan
-from gradwire.reports import Collectors, collect, collectors
+from gradwire.reporting import Collectors, collect, collectors
 from gradwire.wire.errors import WireError
 from gradwire.wire.responses import decode_evaluated
 

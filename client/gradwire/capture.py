@@ -67,8 +67,8 @@ def _output(trace: Trace, leaf: Any, function: Callable[..., Any]) -> Value:
         supported(array.dtype, f"the result of {name_of(function)}")
         return trace.constant(array)
     raise TracingError(
-        f"{name_of(function)} returned a {type(leaf).__name__}; results are numbers, arrays, and tuples, lists and dicts "
-        "of them"
+        f"{name_of(function)} returned a {type(leaf).__name__}; results are numbers, arrays, and tuples, lists and "
+        "dicts of them"
     )
 
 

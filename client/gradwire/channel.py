@@ -4,8 +4,8 @@ A channel spreads calls over all addresses of its target (round robin) and retri
 everything: evaluation is pure. These are the only retries there are; a server that must not be retried says so itself.
 
 Forks. gRPC survives a fork only with `GRPC_ENABLE_FORK_SUPPORT` set before it is imported, which happens here if nobody
-was earlier, and only if no thread is inside a blocking call. So calls are made through futures, except where this is the
-only thread: then nobody can fork meanwhile, and a blocking call saves a tenth of a millisecond.
+was earlier, and only if no thread is inside a blocking call. So calls are made through futures, except where this is
+the only thread: then nobody can fork meanwhile, and a blocking call saves a tenth of a millisecond.
 """
 
 from __future__ import annotations

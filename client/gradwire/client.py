@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -55,6 +54,18 @@ class ServerInfo(NamedTuple):
     pending_requests: int
     pending_seconds: float
     uptime_seconds: float
+
+    def __str__(self) -> str:
+        lines = [
+            f"gradwire {self.version}, opset {self.opset}, executors: {', '.join(self.executors)}",
+            f"workers: {self.workers}, {self.busy_workers} busy",
+            f"pending: {self.pending_requests} requests, {self.pending_seconds:.3g} s of work",
+            f"up for {self.uptime_seconds:.0f} s",
+            "limits:",
+            *[f"  {one.name} = {one.value:,.10g} {one.unit} ({one.setting})" for one in self.limits.values()],
+            f"operations ({len(self.ops)}): {' '.join(self.ops)}",
+        ]
+        return "\n".join(lines)
 
 
 class Client:
@@ -168,9 +179,9 @@ class Client:
             if self._channel is not None and self._channel[0] != os.getpid():
                 if not grpc_channel.FORKS:
                     raise ServiceError(
-                        "this process was forked after gRPC had been used, and grpc was imported before gradwire without "
-                        "GRPC_ENABLE_FORK_SUPPORT=1. Set that variable before the program starts, or start processes "
-                        "with multiprocessing's spawn method",
+                        "this process was forked after gRPC had been used, and grpc was imported before gradwire "
+                        "without GRPC_ENABLE_FORK_SUPPORT=1. Set that variable before the program starts, or start "
+                        "processes with multiprocessing's spawn method",
                         reason="FORK_NOT_SUPPORTED",
                     )
                 self._old_channels.append(self._channel[1])  # closing it here would touch the parent's threads
@@ -261,11 +272,11 @@ def connect(
 ) -> Client:
     """A client, put on top of the stack of clients: from now on, until it is closed, all functions use it.
 
-    `target`: ``host:port``, ``unix:/path`` or any name that gRPC resolves. None: $GRADWIRE_TARGET if that is set, else a
-    private service is started, which ends with the client (needs the ``service`` extra).
+    `target`: ``host:port``, ``unix:/path`` or any name that gRPC resolves. None: $GRADWIRE_TARGET if that is set, else
+    a private service is started, which ends with the client (needs the ``service`` extra).
     `token`: sent as a bearer token (default: $GRADWIRE_TOKEN); needs `tls` unless the target is this machine.
-    `tls`: True for the system's root certificates, a path or PEM bytes for others, or a tuple (root certificates, client
-    certificate, client key). `timeout`: seconds that each call may take. `max_message_bytes`: both ways.
+    `tls`: True for the system's root certificates, a path or PEM bytes for others, or a tuple (root certificates,
+    client certificate, client key). `timeout`: seconds that each call may take. `max_message_bytes`: both ways.
 
     Use it as a context manager, or call ``close()``. ServiceError where a private service cannot be started; a service
     that cannot be reached shows at the first call.
@@ -303,6 +314,3 @@ def make_client(
 def current_client() -> Client:
     """The client that the functions use now."""
     return PROCESS.client(make_client)
-
-
-Answer = Future[Any]

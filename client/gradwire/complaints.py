@@ -228,8 +228,8 @@ def array_conversion(type: TensorType) -> TracingError:
         )
     else:
         text = (
-            f"np.asarray(x), np.array([x, …]) and functions that call them need the numbers of a traced value ({type}), "
-            "which are not known while the function is traced. Leave x as it is; build arrays with np.stack([x, y]) "
+            f"np.asarray(x), np.array([x, …]) and functions that call them need the numbers of a traced value ({type}),"
+            " which are not known while the function is traced. Leave x as it is; build arrays with np.stack([x, y]) "
             "or np.concatenate"
         )
     return TracingError(at_user_line(text))
@@ -242,8 +242,8 @@ def unsupported_function(function: Callable[..., Any]) -> TracingError:
     shown = f"{module.replace('numpy', 'np', 1)}.{name}"
     if name in _SHAPE_OF_VALUES:
         text = (
-            f"{shown}: the shape of its result would depend on numbers that are not known while the function is traced. "
-            "Keep all elements and write np.where(mask, x, 0)"
+            f"{shown}: the shape of its result would depend on numbers that are not known while the function is traced."
+            " Keep all elements and write np.where(mask, x, 0)"
         )
     elif name in _INSTEAD_OF_FUNCTION:
         text = f"{shown} cannot be traced: {_INSTEAD_OF_FUNCTION[name]}"

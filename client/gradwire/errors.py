@@ -1,8 +1,9 @@
 """What the SDK raises.
 
     GradwireError                   all of them; `reason` is stable, the message is for people
-    ├── TracingError (TypeError)    code that cannot be traced, or differentiated: names the user's line and what to write
+    ├── TracingError (TypeError)    code that cannot be traced or differentiated; says what to write instead
     │   └── ShapeError (ValueError) shapes or values that numpy would refuse too
+    ├── CheckError                  check_grads found a derivative that is wrong             (an AssertionError)
     ├── ServiceError                no service can be reached or started                     (a ConnectionError)
     └── RequestError                the service's answer is an error; `reason` as in the table of serving
         ├── InvalidRequestError     what was sent is wrong, too large or too expensive       (a ValueError)
@@ -53,6 +54,12 @@ class OutOfRangeError(ShapeError, IndexError):
     """An index beyond the end."""
 
     reason = "INDEX_OUT_OF_RANGE"
+
+
+class CheckError(GradwireError, AssertionError):
+    """A derivative that does not agree with differences, or forward mode with reverse; the message has the numbers."""
+
+    reason = "WRONG_DERIVATIVE"
 
 
 class ServiceError(GradwireError, ConnectionError):

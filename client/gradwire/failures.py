@@ -44,7 +44,7 @@ def error_of(failed: Any, target: str, timeout: float) -> GradwireError:
     status = decode_status(details) if details is not None else None
     if status is None or not status.reason:
         return _of_grpc_itself(failed, code, request_id, target, timeout)
-    kind = _BY_REASON.get(status.reason) or _BY_CODE.get(code) or RequestError
+    kind = _BY_REASON.get(status.reason) or (_BY_CODE.get(code) if code is not None else None) or RequestError
     return kind(
         _text(status),
         reason=status.reason,

@@ -28,8 +28,8 @@ from gradwire_engine.transforms.apply import apply
 
 if TYPE_CHECKING:
     from gradwire.calls import Pending
-    from gradwire.explain import TraceTable
     from gradwire.graphs import Graph
+    from gradwire.tables import TraceTable
 
 
 class Remote:
@@ -98,7 +98,7 @@ class Remote:
 
     def explain(self, *args: Any, mode: str | None = None, seeds: Any = None) -> TraceTable:
         """The trace table of the function inside, at a point; `mode` defaults to how it is differentiated."""
-        from gradwire.explain import explain_remote
+        from gradwire.tables import explain_remote
 
         return explain_remote(self, args, mode=mode, seeds=seeds)
 

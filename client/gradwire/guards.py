@@ -1,9 +1,9 @@
 """What a traced function depends on besides its arguments, remembered by content.
 
 Guarded are the function's closure cells, its default arguments, and the globals that its code names (inner functions
-included): arrays by their bytes, numbers and text by value, lists, tuples and dicts by their entries, everything else by
-identity. Modules are not looked at. What lies deeper (attributes of objects, globals of the functions it calls) is read
-when the function is traced and not watched.
+included): arrays by their bytes, numbers and text by value, lists, tuples and dicts by their entries, everything else
+by identity. Modules are not looked at. What lies deeper (attributes of objects, globals of the functions it calls) is
+read when the function is traced and not watched.
 
 A check costs little while nothing changes: identity first, then content. Arrays are compared with a private copy, so a
 change in place is seen; only arrays that nobody can write to are taken by identity. Nothing here keeps the function, or
@@ -209,10 +209,7 @@ class Guard:
         now = self._reader.read()
         if len(now) != len(self._known):
             return False
-        for known, value in zip(self._known, now, strict=True):
-            if not known.same(value):
-                return False
-        return True
+        return all([known.same(value) for known, value in zip(self._known, now, strict=True)])
 
     def large_arrays(self) -> list[ArraySnapshot]:
         """The arrays that tracing makes inputs of; in order, an array may stand there twice."""
@@ -232,7 +229,7 @@ def plain_function(function: Callable[..., Any]) -> types.FunctionType | None:
         return function
     if isinstance(function, types.MethodType):
         return plain_function(function.__func__)
-    called = getattr(type(function), "__call__", None)
+    called = vars(type(function)).get("__call__")
     return called if isinstance(called, types.FunctionType) else None
 
 
@@ -253,7 +250,8 @@ def named_globals(code: types.CodeType) -> set[str]:
 
 
 def with_replaced(function: Callable[..., Any], replace: Callable[[Any], Any]) -> Callable[..., Any] | None:
-    """The function with `replace` applied to everything that a `Reader` reads; None where that cannot be done faithfully.
+    """The function with `replace` applied to everything that a `Reader` reads; None where that cannot be done
+    faithfully.
 
     It cannot for callables other than functions and methods, and for functions that write to what they read (globals,
     variables of the function around them).

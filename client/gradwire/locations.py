@@ -1,4 +1,4 @@
-"""Where the user's own code is, for error messages: the innermost frame that is neither ours nor a library's we call."""
+"""Where the user's own code is, for error messages: the innermost frame that is neither ours nor numpy's."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 A `Plan` belongs to one transformed function and one signature (structure, element types and shapes of the arguments).
 It holds the request's constant parts ready made; a call only fills in the tensors' data, which are copied once.
 
-A call without a batch is one row. Where the program takes constants, the request has a batch of one row all the same, in
-which they are shared, so that requests with the same constants can be merged.
+A call without a batch is one row. Where the program takes constants, the request has a batch of one row all the same,
+in which they are shared, so that requests with the same constants can be merged.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ class Plan:
     """Inputs in order; an integer is the place of a constant."""
     extra: tuple[Constant, ...]
     """Constants that the steps added, after those of the trace."""
+    layout: Layout
     suffix: bytes
     results: tuple[Result, ...]
     result: Tree | None
@@ -269,6 +270,7 @@ def make_plan(remembered: Remembered, arrangement: Arrangement, call: Call) -> P
         id_field=bytes_field(1, program.id.encode()),
         slots=tuple(slots),
         extra=tuple(extra),
+        layout=layout,
         suffix=suffix,
         results=tuple([_result(arrangement, output, single, rows) for output in arrangement.results]),
         result=None if arrangement.result.is_leaf else arrangement.result,

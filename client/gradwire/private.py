@@ -106,8 +106,8 @@ def _require_service_extra() -> None:
     if missing or not _is_installed("gradwire_server"):
         raise ServiceError(
             "no target was given, and a private service cannot be started: the server's packages are not installed "
-            f'({", ".join(missing) or "gradwire_server"}). Install them with pip install "gradwire[service]", or name a '
-            "running service with gw.connect(target) or GRADWIRE_TARGET",
+            f'({", ".join(missing) or "gradwire_server"}). Install them with pip install "gradwire[service]", or name '
+            "a running service with gw.connect(target) or GRADWIRE_TARGET",
             reason="SERVICE_NOT_INSTALLED",
         )
 

@@ -56,7 +56,7 @@ def loop_types(ufunc: np.ufunc, operands: tuple[Dtype | Weak, ...]) -> tuple[Dty
     TracingError where numpy has no loop, or one in a type that is not supported.
     """
     try:
-        found = ufunc.resolve_dtypes((*operands, *[None] * ufunc.nout))  # type: ignore[arg-type]
+        found = ufunc.resolve_dtypes((*operands, *[None] * ufunc.nout))
     except TypeError as error:
         names = ", ".join(_name(one) for one in operands)
         raise TracingError(at_user_line(f"np.{ufunc.__name__} is not defined for ({names}): {error}")) from None

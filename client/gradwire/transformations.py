@@ -44,8 +44,8 @@ def remote(fun: Function) -> Remote:
 def grad(fun: Function, argnums: Argnums = 0, has_aux: bool = False) -> Remote:
     """The gradient of a function whose result is one floating-point number, by reverse mode.
 
-    `argnums`: the positional arguments to differentiate by; an integer gives one gradient, a tuple a tuple of them, each
-    nested like its argument. `has_aux`: the function returns (value, anything else), and the result is (gradient,
+    `argnums`: the positional arguments to differentiate by; an integer gives one gradient, a tuple a tuple of them,
+    each nested like its argument. `has_aux`: the function returns (value, anything else), and the result is (gradient,
     anything else). A gradient of an argument that the value does not depend on is zeros.
 
     Calls raise TracingError, a TypeError, for arguments that are no floating-point numbers and for results that are no
@@ -81,7 +81,8 @@ def jacobian(fun: Function, argnums: Argnums = 0) -> Remote:
 def hessian(fun: Function, argnums: Argnums = 0) -> Remote:
     """All second derivatives, by forward over reverse mode: ``jacfwd(grad(fun))``.
 
-    An array has the result's shape, then the argument's twice; with a tuple of `argnums` they come in a tuple of tuples.
+    An array has the result's shape, then the argument's twice; with a tuple of `argnums` they come in a tuple of
+    tuples.
     """
     return as_remote(fun).then(HessianStep(_argnums(argnums, "hessian")))
 
@@ -89,8 +90,8 @@ def hessian(fun: Function, argnums: Argnums = 0) -> Remote:
 def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0, reduce: Any = None) -> Remote:
     """The function on each row of its arguments, in one request.
 
-    `in_axes`: where the rows stand in each argument; None for what is the same for all; an integer for all arguments, or
-    a tuple with one entry each, which may be nested like the argument. Keyword arguments have their rows at axis 0.
+    `in_axes`: where the rows stand in each argument; None for what is the same for all; an integer for all arguments,
+    or a tuple with one entry each, which may be nested like the argument. Keyword arguments have their rows at axis 0.
     `out_axes`: where the rows stand in the result. `reduce`: "sum" or "mean" adds up over the rows instead, computed
     without the parts. `out_axes` and `reduce` may be nested like the result.
     """
@@ -100,8 +101,8 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0, reduce: Any = None)
 def jvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """Value and directional derivative, by forward mode in one request: (result, tangent of the result).
 
-    `primals`: the arguments, in a tuple. `tangents`: what they move by, nested alike; None for an argument that does not
-    move, and for integers. Leaves of the result that are no floating-point numbers have the tangent None.
+    `primals`: the arguments, in a tuple. `tangents`: what they move by, nested alike; None for an argument that does
+    not move, and for integers. Leaves of the result that are no floating-point numbers have the tangent None.
     """
     varied, given, arguments = _directions(primals, tangents, "jvp")
     result: tuple[Any, Any] = as_remote(fun).then(JvpStep("jvp", varied))(arguments, given)
@@ -121,7 +122,8 @@ def vjp(fun: Function, primals: Sequence[Any], cotangents: Any) -> tuple[Any, tu
 def hvp(fun: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """Gradient and Hessian-vector product, forward over reverse in one request: (gradient, product).
 
-    `primals` and `tangents` as in `jvp`. With one argument both results are nested like it, with several they are tuples.
+    `primals` and `tangents` as in `jvp`. With one argument both results are nested like it, with several they are
+    tuples.
     """
     varied, given, arguments = _directions(primals, tangents, "hvp")
     remote_gradient = as_remote(fun).then(GradStep("hvp", None))

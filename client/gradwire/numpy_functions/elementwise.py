@@ -319,7 +319,7 @@ def value_as_tracer(trace: Any, operand: Any, dtype: Any) -> Tracer:
 def _integer_power(inputs: Sequence[Any]) -> Tracer | None:
     """x ** n for a known whole number n: an op of its own, whose derivatives are right at 0; None for others."""
     x, exponent = inputs
-    if type(x) is not Tracer or isinstance(exponent, Tracer) or isinstance(exponent, (bool, np.bool_, list, tuple)):
+    if type(x) is not Tracer or isinstance(exponent, (Tracer, bool, np.bool_, list, tuple)):
         return None
     if xp.ndim(exponent) or not isinstance(exponent, (int, float, np.number, np.ndarray)):
         return None
