@@ -181,7 +181,12 @@ def _pow_partials(attributes: Any, operands: Sequence[Value], r: Value) -> tuple
     return by_x, by_y
 
 
+_LEAST_EXPONENT, _LARGEST_EXPONENT = -(2**63), 2**63 - 1
+
+
 def _integer_pow_types(attributes: Exponent, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    if not _LEAST_EXPONENT <= attributes.exponent <= _LARGEST_EXPONENT:
+        raise GraphError(f"got exponent {attributes.exponent}, expected a 64-bit integer; use pow")
     if attributes.exponent < 0 and not operands[0].dtype.is_floating:
         raise GraphError(f"got exponent {attributes.exponent} for {operands[0]}; convert to floating point first")
     return numeric(attributes, operands)
@@ -204,7 +209,8 @@ def _integer_pow_partials(attributes: Exponent, operands: Sequence[Value], r: Va
     (x,) = operands
     if n == 0:
         return (None,)
-    return (x.like(1.0),) if n == 1 else (integer_power(x, n - 1) * float(n),)
+    # The least exponent and the one below it are the same number once they are floating point.
+    return (x.like(1.0),) if n == 1 else (integer_power(x, max(n - 1, _LEAST_EXPONENT)) * float(n),)
 
 
 def _extremum_jvp(larger: bool) -> Jvp:

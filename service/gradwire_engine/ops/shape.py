@@ -234,7 +234,7 @@ def _pad(attributes: Pad, x: Array, fill: Array) -> Any:
 
 def _unpadded(attributes: Pad, x: Value, shape: tuple[int, ...]) -> Value:
     """The elements of a padded array that were the operand's, of the operand's shape."""
-    stride = [gap + 1 for gap in attributes.interior]
+    stride = [gap + 1 if n > 1 else 1 for gap, n in zip(attributes.interior, shape, strict=True)]
     ends = [
         low + (n - 1) * step + 1 if n > 0 else (ROWS if n == ROWS else low)
         for low, n, step in zip(attributes.low, shape, stride, strict=True)
