@@ -29,6 +29,8 @@ from gradwire_engine.types import DType, TensorType
 
 MAX_NESTING = 32
 
+_OPERANDS_OF_A_NODE = 16
+
 
 class Input(NamedTuple):
     """A parameter: a name for people, and its type."""
@@ -102,8 +104,15 @@ class Graph:
 
     @cached_property
     def size(self) -> int:
-        """Number of nodes, those of subgraphs counted at each place that refers to them."""
-        return sum(1 + sum(subgraph.size for subgraph in node.subgraphs) for node in self.nodes)
+        """Number of nodes, those of subgraphs counted at each place that refers to them.
+
+        A node with many results or operands counts as several: it is as much work.
+        """
+        return sum(
+            max(1, len(node.results), len(node.operands) // _OPERANDS_OF_A_NODE)
+            + sum([subgraph.size for subgraph in node.subgraphs])
+            for node in self.nodes
+        )
 
     @cached_property
     def nesting(self) -> int:

@@ -125,8 +125,11 @@ def decode_program(data: bytes, limits: Limits | None = None) -> Program:
             path="opset",
             reason="UNSUPPORTED_OPSET",
         )
-    count = len(message.graph.nodes) + sum(len(subgraph.nodes) for subgraph in message.subgraphs)
+    everything = (message.graph, *message.subgraphs)
+    count = sum(len(graph.nodes) for graph in everything)
     _require_within(count, limits.nodes, "nodes", "max-program-nodes", "the program has too many nodes")
+    count = sum(len(graph.inputs) + len(graph.outputs) for graph in everything)
+    _require_within(count, limits.nodes, "values", "max-program-nodes", "the program has too many inputs and outputs")
     _require_within(
         len(message.transforms),
         limits.transforms,
@@ -175,6 +178,8 @@ class _Decoder:
     def __init__(self, limits: Limits, *, allow_rows: bool) -> None:
         self._limits = limits
         self._allow_rows = allow_rows
+        self._results = 0
+        """Of all nodes so far: a call has as many as its graph has outputs."""
 
     def graph(self, message: graph_pb2.Graph, subgraphs: Sequence[Graph], path: str) -> Graph:
         """One graph; it may refer to `subgraphs`."""
@@ -244,6 +249,14 @@ class _Decoder:
                     path=f"subgraphs[{which}]",
                 )
         callees = tuple(subgraphs[index] for index in message.subgraphs)
+        self._results += max(1, sum(len(callee.outputs) for callee in callees))
+        _require_within(
+            self._results,
+            self._limits.nodes,
+            "values",
+            "max-program-nodes",
+            "the program's calls have too many results",
+        )
         attributes = _decode_attributes(op, message)
         if attributes.mentions_rows and not self._allow_rows:
             raise GraphError(f"{op.name}: lengths must be at least 0", path=message.WhichOneof("attributes") or "")

@@ -22,7 +22,7 @@ def apply(graph: Graph, transforms: Sequence[Transform], limits: Limits | None =
     graph = inline_calls(graph, limits.nodes)
     for position, transform in enumerate(transforms):
         try:
-            graph = _one(before_differentiation(graph), transform)
+            graph = _one(before_differentiation(graph), transform, limits.nodes)
         except EngineError as error:
             raise error.at(f"transforms[{position}]") from None
         if len(graph.nodes) > limits.nodes:
@@ -37,7 +37,7 @@ def apply(graph: Graph, transforms: Sequence[Transform], limits: Limits | None =
     return graph
 
 
-def _one(graph: Graph, transform: Transform) -> Graph:
+def _one(graph: Graph, transform: Transform, limit: int) -> Graph:
     match transform:
         case Jvp(inputs):
             return jvp(graph, _differentiable(graph, inputs))
@@ -46,7 +46,7 @@ def _one(graph: Graph, transform: Transform) -> Graph:
         case Grad(inputs, keep_value):
             return grad(graph, _differentiable(graph, inputs), keep_value)
         case Jacobian(inputs, mode):
-            return jacobian(graph, _differentiable(graph, inputs), mode)
+            return jacobian(graph, _differentiable(graph, inputs), mode, limit)
         case Vmap(size, in_axes, out_axes):
             return vmap(graph, size, in_axes, out_axes)
 

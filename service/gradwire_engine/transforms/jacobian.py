@@ -13,6 +13,7 @@ import numpy as np
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.cost import flops_bound
+from gradwire_engine.errors import LimitError
 from gradwire_engine.graph import Graph
 from gradwire_engine.program import JacobianMode
 from gradwire_engine.transforms.jvp import jvp
@@ -24,19 +25,30 @@ from gradwire_engine.value import Builder, Value
 from gradwire_engine.vocabulary import astype, iota, move_axis, reshape, size_of, zeros
 
 _LARGEST_CONSTANT_SEED = 64
+_UNLIMITED = 2**62
 
 
-def jacobian(graph: Graph, inputs: Sequence[int], mode: JacobianMode = JacobianMode.AUTO) -> Graph:
+def jacobian(
+    graph: Graph, inputs: Sequence[int], mode: JacobianMode = JacobianMode.AUTO, limit: int = _UNLIMITED
+) -> Graph:
     """All partial derivatives.
 
     Inputs: those of `graph`. Outputs: for each floating-point output, for each entry of `inputs`, an array of the
-    output's shape followed by the input's.
+    output's shape followed by the input's. LimitError as soon as that takes more than `limit` nodes; `auto` then takes
+    the other mode, if that one does not.
     """
     if mode is JacobianMode.FORWARD:
-        return jacobian_forward(graph, inputs)
+        return jacobian_forward(graph, inputs, limit)
     if mode is JacobianMode.REVERSE:
-        return jacobian_reverse(graph, inputs)
-    forward, reverse = jacobian_forward(graph, inputs), jacobian_reverse(graph, inputs)
+        return jacobian_reverse(graph, inputs, limit)
+    try:
+        forward = jacobian_forward(graph, inputs, limit)
+    except LimitError:
+        return jacobian_reverse(graph, inputs, limit)
+    try:
+        reverse = jacobian_reverse(graph, inputs, limit)
+    except LimitError:
+        return forward
     costs = flops_bound(forward).constant, flops_bound(reverse).constant
     if costs[0] != costs[1]:
         return forward if costs[0] < costs[1] else reverse
@@ -45,7 +57,7 @@ def jacobian(graph: Graph, inputs: Sequence[int], mode: JacobianMode = JacobianM
     return forward if 0.33 * n_in <= 0.67 * n_out else reverse
 
 
-def jacobian_forward(graph: Graph, inputs: Sequence[int]) -> Graph:
+def jacobian_forward(graph: Graph, inputs: Sequence[int], limit: int = _UNLIMITED) -> Graph:
     """One forward sweep for each input element."""
     builder = GraphBuilder()
     values = [builder.input(one.name, one.type) for one in graph.inputs]
@@ -58,6 +70,7 @@ def jacobian_forward(graph: Graph, inputs: Sequence[int]) -> Graph:
         size = size_of(type.shape)
         swept = vmap(sweep, size, [*[-1] * len(values), 0])
         columns = builder.inline(swept, [*values, unit_seeds(builder, type)])
+        _require_within(builder, limit)
         blocks.append(
             [
                 reshape(move_axis(column, 0, len(column.shape) - 1), graph.output_types[o].shape + type.shape)
@@ -69,7 +82,7 @@ def jacobian_forward(graph: Graph, inputs: Sequence[int]) -> Graph:
     )
 
 
-def jacobian_reverse(graph: Graph, inputs: Sequence[int]) -> Graph:
+def jacobian_reverse(graph: Graph, inputs: Sequence[int], limit: int = _UNLIMITED) -> Graph:
     """One backward sweep for each output element."""
     outputs = _floating_outputs(graph)
     parts = linearize(graph, inputs, outputs)
@@ -87,6 +100,7 @@ def jacobian_reverse(graph: Graph, inputs: Sequence[int]) -> Graph:
         backward = transpose(parts.linear, parts.residuals, [parts.active.index(position)])
         swept = vmap(backward, size_of(type.shape), [*[-1] * parts.residuals, 0])
         rows = builder.inline(swept, [*residuals, unit_seeds(builder, type)])
+        _require_within(builder, limit)
         found.extend(reshape(row, shape) for row, shape in zip(rows, shapes, strict=True))
     return builder.finish(found, _names(graph, inputs))
 
@@ -98,6 +112,18 @@ def unit_seeds(builder: Builder, type: TensorType) -> Value:
         return builder.constant(np.eye(size, dtype=type.dtype.numpy).reshape((size, *type.shape)))
     rows, columns = (iota(builder, DType.INT64, (size, size), axis) for axis in (0, 1))
     return reshape(astype(rows.equals(columns), type.dtype), (size, *type.shape))
+
+
+def _require_within(builder: GraphBuilder, limit: int) -> None:
+    """Asked for every sweep: there may be many, of many nodes each."""
+    if builder.node_count > limit:
+        raise LimitError(
+            "the program's Jacobian is too large",
+            value=builder.node_count,
+            limit=limit,
+            unit="nodes",
+            name="max-program-nodes",
+        )
 
 
 def _floating_outputs(graph: Graph) -> list[int]:
