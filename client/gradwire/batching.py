@@ -71,7 +71,7 @@ class VmapStep:
                 raise refuse(f"vmap: in_axes holds {axis!r}; each entry is an integer or None")
             if not -len(type.shape) <= axis < len(type.shape):
                 raise refuse(
-                    f"vmap: argument {name!r} of {function} is {type} and has no axis {axis}. Pass an array with one "
+                    f"vmap: argument {name} of {function} is {type} and has no axis {axis}. Pass an array with one "
                     "more axis, or in_axes with None for what is the same for all rows"
                 )
             place = axis % len(type.shape)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -271,11 +271,15 @@ def _no_state() -> None:
     """A function that depends on nothing."""
 
 
+def _itself(owner: Any) -> Any:
+    return owner
+
+
 class FunctionMemories:
     """The memories of all functions, each for as long as its function lives. Without locks, as in `Bounded`."""
 
     def __init__(self) -> None:
-        self._by_id: dict[tuple[int, int], tuple[weakref.ref[Any], FunctionMemory]] = {}
+        self._by_id: dict[tuple[int, int], tuple[Callable[[], Any], FunctionMemory]] = {}
 
     def of(self, function: Callable[..., Any]) -> FunctionMemory:
         """The memory of a function; a new one, not kept, for callables that cannot be referred to weakly."""
@@ -290,10 +294,14 @@ class FunctionMemories:
         if known is not None and known[0]() is owner:
             return known[1]
         memory = FunctionMemory()
-        try:
-            reference = weakref.ref(owner, lambda dead: self._forget(key, dead))
-        except TypeError:
-            return memory
+        reference: Callable[[], Any]
+        if isinstance(owner, np.ufunc):
+            reference = partial(_itself, owner)  # cannot be referred to weakly, and does not go away
+        else:
+            try:
+                reference = weakref.ref(owner, lambda dead: self._forget(key, dead))
+            except TypeError:
+                return memory
         self._by_id[key] = (reference, memory)
         return memory
 

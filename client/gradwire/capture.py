@@ -92,7 +92,7 @@ def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> 
 
 def name_of(function: Callable[..., Any]) -> str:
     """What a function is called in messages."""
-    return getattr(function, "__qualname__", None) or getattr(function, "__name__", None) or type(function).__name__
+    return getattr(function, "__name__", None) or type(function).__name__
 
 
 def leaf_names(function: Callable[..., Any], arguments: Tree) -> list[str]:

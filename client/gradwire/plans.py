@@ -23,7 +23,7 @@ from gradwire.promotion import supported
 from gradwire.tracing import Captured, Tracer
 from gradwire.trees import Tree, flatten
 from gradwire.wire.fields import bytes_field, header
-from gradwire.wire.requests import evaluate_parts
+from gradwire.wire.requests import evaluate_parts, join
 from gradwire.wire.responses import Evaluated
 from gradwire.wire.tensors import Buffer, tensor_head
 from gradwire_engine.program import Layout
@@ -80,7 +80,7 @@ def leaf_type(leaf: Any, name: str) -> TensorType:
         type_of: TensorType = leaf._value.type
         return type_of
     if isinstance(leaf, (np.ndarray, np.generic)):
-        return TensorType(supported(leaf.dtype, f"argument {name!r}"), leaf.shape)
+        return TensorType(supported(leaf.dtype, f"argument {name}"), leaf.shape)
     if isinstance(leaf, (bool, int, float)):
         return leaf_type(np.asarray(leaf), name)
     advice = (
@@ -89,7 +89,7 @@ def leaf_type(leaf: Any, name: str) -> TensorType:
     if hasattr(leaf, "__array__"):
         advice = "convert it with np.asarray"
     raise TracingError(
-        f"argument {name!r} is a {type(leaf).__name__}; {advice}, nested in tuples, lists and dicts if you like"
+        f"argument {name} is a {type(leaf).__name__}; {advice}, nested in tuples, lists and dicts if you like"
     )
 
 
@@ -122,7 +122,10 @@ class Slot:
     def data(self, leaf: Any) -> Buffer:
         """The leaf's data: little-endian, in C order, rows first."""
         if self.pack is not None:
-            return self.pack(leaf)
+            try:
+                return self.pack(leaf)
+            except struct.error:
+                raise TracingError(f"the integer {leaf} does not fit int64; pass it as a float") from None
         array = np.asarray(leaf)
         if self.divisor != 1.0:
             array = array / array.dtype.type(self.divisor)
@@ -199,7 +202,7 @@ class Plan:
                 parts.append(slot.head)
                 parts.append(slot.data(leaves[slot.leaf]))
         parts.append(self.suffix)
-        return b"".join(parts)  # type: ignore[arg-type]
+        return join(parts)
 
     def constants(self, of_trace: Sequence[Constant]) -> tuple[Constant, ...]:
         """All constants of the request."""
@@ -261,7 +264,7 @@ def make_plan(remembered: Remembered, arrangement: Arrangement, call: Call) -> P
         ]
         summed = [] if single else [i for i, port in enumerate(arrangement.outputs) if port.axis is None]
         layout = Layout(tuple(shared), tuple(summed))
-    suffix = b"".join(evaluate_parts(rows=rows if batched else None, layout=layout))  # type: ignore[arg-type]
+    suffix = join(evaluate_parts(rows=rows if batched else None, layout=layout))
     return Plan(
         remembered=remembered,
         arrangement=arrangement,

@@ -79,7 +79,7 @@ def _not_floating(call: Call, leaf: int, label: str, function: str) -> str:
     type = call.types[leaf]
     cast = "float(…)" if not type.shape else ".astype(np.float64)"
     return (
-        f"{label}: argument {call.names[leaf]!r} of {function} is {type}, and only floating-point arguments can be "
+        f"{label}: argument {call.names[leaf]} of {function} is {type}, and only floating-point arguments can be "
         f"differentiated. Convert it with {cast}, choose other arguments with argnums=, or evaluate without "
         "derivative with gw.remote"
     )
@@ -256,10 +256,10 @@ class JvpStep:
             name = inner_call.names[leaf]
             if not is_floating(inner_call.types[leaf]):
                 raise refuse(
-                    f"{self.label}: argument {name!r} of {function} is {inner_call.types[leaf]} and has no tangent; "
+                    f"{self.label}: argument {name} of {function} is {inner_call.types[leaf]} and has no tangent; "
                     "pass None for it, or convert it with .astype(np.float64)"
                 )
-            _require_type(call, given, inner_call.types[leaf], f"{self.label}: the tangent of {name!r}")
+            _require_type(call, given, inner_call.types[leaf], f"{self.label}: the tangent of {name}")
             tangents.append(inner.inputs[index])
         floating = [port for port in inner.outputs if is_floating(port.type)]
         position = {index: i for i, index in enumerate(_floating(inner.outputs))}

@@ -20,7 +20,7 @@ from gradwire.tracing import Captured, active_trace
 from gradwire.trees import flatten
 from gradwire.v1 import service_pb2, tensor_pb2
 from gradwire.wire.programs import encode_program
-from gradwire.wire.requests import explain_parts
+from gradwire.wire.requests import explain_parts, join
 from gradwire.wire.tensors import OutgoingTensor, read_array
 from gradwire_engine.program import JacobianMode, Program
 from gradwire_engine.types import TensorType
@@ -115,7 +115,7 @@ def explain_remote(function: Remote, args: tuple[Any, ...], *, mode: str | None,
         mode=chosen,
         seeds=_seeds(seeds, chosen, tree.children[0], call.types, arrangement, remembered),
     )
-    data = current_client().call("Explain", b"".join(request))  # type: ignore[arg-type]
+    data = current_client().call("Explain", join(request))
     return _table(parsed(service_pb2.ExplainResponse, data), chosen)
 
 

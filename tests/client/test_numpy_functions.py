@@ -125,7 +125,8 @@ CASES: list[Case] = [
     (np.squeeze, lambda x: np.squeeze(x, -1), ((1, 3, 1),)),
     (np.broadcast_to, lambda x: np.broadcast_to(x, (2, 3, 4)), ((3, 1),)),
     (np.broadcast_arrays, np.broadcast_arrays, ((3, 1), (4,))),
-    *[(f, f, (shape,)) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d) for shape in (SCALAR, VECTOR, MATRIX, CUBE)],
+    *[(f, f, (shape,)) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)
+      for shape in (SCALAR, VECTOR, MATRIX, CUBE)],
     (np.flip, np.flip, (CUBE,)),
     (np.flip, lambda x: np.flip(x, (0, -1)), (CUBE,)),
     (np.flipud, np.flipud, (MATRIX,)),

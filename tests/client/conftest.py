@@ -1,0 +1,19 @@
+"""All tests of the SDK run against the engine in this process, unless they make a client of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.client.local import LocalClient
+
+from gradwire.process import PROCESS
+
+
+@pytest.fixture(autouse=True)
+def service() -> Iterator[LocalClient]:
+    """The client on top of the stack."""
+    client = LocalClient()
+    PROCESS.push(client)  # type: ignore[arg-type]
+    yield client
+    PROCESS.remove(client)  # type: ignore[arg-type]
