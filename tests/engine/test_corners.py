@@ -135,6 +135,8 @@ CORNERS = (
     Corner("0 ** y at y > 0", power, [0.0, 3.0], [0.0, 0.0]),
     Corner("0 ** y at y = 0", power, [0.0, 0.0], [0.0, 0.0], 1.0),
     Corner("0 ** y at y = 1", power, [0.0, 1.0], [1.0, 0.0]),
+    Corner("0 ** y at y = 1/2", power, [0.0, 0.5], [INF, 0.0]),
+    Corner("0 ** y at y < 0", power, [0.0, -1.0], [-INF, -INF], INF),
     Corner("x ** y at a negative x", power, [-2.0, 2.0], [-4.0, NAN]),
     Corner("the norm at 0", over("norm"), [[0.0, 0.0]], [[0.0, 0.0]]),
     Corner("the norm on an axis", over("norm"), [[0.0, 2.0]], [[0.0, 1.0]]),

@@ -192,9 +192,10 @@ def test_rows_at_once_are_rows_one_by_one(examples: int) -> None:
         flat = inline_calls(graph, LIMIT)
         each = [run(flat, *[x if i in shared else x[row] for i, x in enumerate(arrays)]) for row in range(rows)]
         expected = [np.stack(outputs) for outputs in zip(*each, strict=True)]
-        wanted = [
-            np.sum(stack, axis=0, dtype=stack.dtype) if i in summed else stack for i, stack in enumerate(expected)
-        ]
+        with np.errstate(all="ignore"):
+            wanted = [
+                np.sum(stack, axis=0, dtype=stack.dtype) if i in summed else stack for i, stack in enumerate(expected)
+            ]
         prepared = prepare(Program(graph), Layout(shared_inputs=shared, summed_outputs=summed)).graph
         close(run(prepared, *arrays, rows=rows), wanted, graph)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -142,6 +143,23 @@ def test_a_memory_budget_decides_how_many_rows_run_at_a_time() -> None:
         assert watching.executable.slice_rows(rows, bound.at(at_a_time)) == at_a_time
     assert watching.executable.slice_rows(rows, 0) == 1
     assert watching.executable.slice_rows(rows, bound.at(rows)) == watching.executable.slice_rows(rows, None)
+
+
+def test_memory_keeps_to_the_budget() -> None:
+    """Beside the whole batch's outputs, a run allocates no more than it was given."""
+    rows = 3_000
+    graph = batch(graph_of(lambda x: sum_over(chain(x), [0]), f64(50)), Layout())
+    executable, x = compile(graph), np.ones((rows, 50))
+    peaks = []
+    for budget in (60_000, 400_000, 10_000_000):
+        tracemalloc.start()
+        try:
+            (found,) = executable.run([x], rows, memory_bytes=budget)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert peaks[-1] <= budget + found.nbytes + 50_000
+    assert peaks[0] < peaks[1]
 
 
 def test_large_batches_are_cut_for_the_cache() -> None:
