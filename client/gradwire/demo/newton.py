@@ -34,13 +34,13 @@ def run(report: Report) -> None:
     """Fit, and check every derivative at the start and at a random point."""
     features, classes = load()
 
-    def loss(w: Array) -> Any:
+    def loss(w: Any) -> Any:
         scores = features @ w[1:] + w[0]
         return np.mean(np.logaddexp(0.0, scores) - classes * scores) + 0.5 * PENALTY * np.sum(w[1:] ** 2)
 
     report.heading("Logistic regression, 569 x 30, by Newton's method")
     value_and_gradient, hessian = gw.value_and_grad(loss), gw.hessian(loss)
-    w = np.zeros(features.shape[1] + 1)
+    w: Array = np.zeros(features.shape[1] + 1)
     for name, point in (("the start", w), ("a random point", np.random.default_rng(0).normal(size=w.shape))):
         _check_derivatives(report, loss, name, point)
 
