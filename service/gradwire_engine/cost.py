@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 from gradwire_engine.graph import Graph, Node
@@ -134,9 +135,12 @@ def bytes_bound(graph: Graph) -> Bound:
         for number in results:
             alive[grows[number]] += held[number]
         now = list(alive)
-        if node.op.scratch:
-            for number in (*node.operands, *results):
-                now[grows[number]] += math.ceil(node.op.scratch * sizes[number])
+        scratch = node.op.scratch
+        if scratch:
+            numbers = (*node.operands, *results)
+            factors = scratch if isinstance(scratch, tuple) else repeat(scratch, len(numbers))
+            for number, factor in zip(numbers, factors, strict=True):
+                now[grows[number]] += math.ceil(factor * sizes[number])
         peak = [max(highest, each) for highest, each in zip(peak, now, strict=True)]
         for number in plan.dying[position]:
             alive[grows[number]] -= held[number]

@@ -158,8 +158,9 @@ class Op:
     attributes: type[Attributes] = Attributes
     flops: float | Callable[[Any, Sequence[TensorType], Sequence[TensorType]], tuple[int, int]] = 1.0
     """Operations for each element of the largest of operands and results, or a rule giving (constant, per row)."""
-    scratch: float = 0.0
-    """Memory that `evaluate` needs besides operands and results, in multiples of their sum."""
+    scratch: float | tuple[float, ...] = 0.0
+    """Memory that `evaluate` needs besides operands and results, in multiples of their bytes: of the sum of all, or a
+    factor for each operand, then one for the results."""
     elementwise: bool = False
     """Every result element depends on the operand elements at its own place only."""
     subgraphs: int = 0

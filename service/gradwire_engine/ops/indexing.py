@@ -187,7 +187,7 @@ OPS: tuple[Op, ...] = (
         batch=_gather_batch,
         attributes=Gather,
         flops=2.0,
-        scratch=4.0,
+        scratch=(0.0, 5.0, 2.0),
         tests=TestData(
             cases=(
                 Case(((5,), (3, 1)), Gather(0, 0), _INDICES),
@@ -211,7 +211,7 @@ OPS: tuple[Op, ...] = (
         batch=_scatter_batch,
         attributes=Scatter,
         flops=4.0,
-        scratch=4.0,
+        scratch=(1.0, 5.0, 0.0),
         tests=TestData(
             cases=(
                 Case(((3,), (3, 1)), Scatter(0, 0, (5,)), _INDICES),
