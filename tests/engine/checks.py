@@ -582,8 +582,10 @@ def check_scratch(op: Op) -> None:
         finally:
             tracemalloc.stop()
         results = sum(each.nbytes for each in found)
-        total = results + sum(operand.nbytes for operand in operands)
-        assert peak <= results + op.scratch * total + 200_000, f"{application}: {(peak - results) / total}"
+        sizes = [*(operand.nbytes for operand in operands), results]
+        factors = op.scratch if isinstance(op.scratch, tuple) else [op.scratch] * len(sizes)
+        allowed = sum(factor * size for factor, size in zip(factors, sizes, strict=True))
+        assert peak <= results + allowed + 200_000, f"{application}: {peak - results} of {allowed} bytes"
 
 
 CHECKS: dict[str, Callable[[Op], None]] = {

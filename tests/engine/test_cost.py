@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.engine.building import F64, f64, graph_of, operations
 from tests.engine.graphs import graphs, points
 
-from gradwire_engine.attributes import Cast, DotGeneral, Shape
+from gradwire_engine.attributes import Cast, DotGeneral, Gather, Shape
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.cost import SATURATED, Bound, bytes_bound, cost, flops_bound, schedule
 from gradwire_engine.execute.reference import compile
@@ -23,7 +23,7 @@ from gradwire_engine.program import Grad, Jvp, Layout, Program
 from gradwire_engine.transforms.vmap import batch, vmap
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import broadcast_to, dot_general, exp, permute_dims, sin, slice_of, sum_over
+from gradwire_engine.vocabulary import broadcast_to, dot_general, exp, gather, permute_dims, sin, slice_of, sum_over
 
 SLACK_BYTES = 150_000
 """What numpy and Python need besides arrays: iterators, buffers, the list of values."""
@@ -229,6 +229,14 @@ def test_random_graphs_keep_to_their_bounds(examples: int) -> None:
         require_bound(wide, data.draw(points(graph, rows=rows)), 1)
 
     holds()
+
+
+def test_a_few_elements_of_a_large_table_do_not_cost_the_table_again() -> None:
+    table = np.linspace(0.0, 1.0, 20 * N)
+    places = np.arange(10)[:, None]
+    graph = graph_of(lambda x: gather(x, x.builder.constant(places), Gather(0, 0)), f64(20 * N))
+    assert bytes_bound(graph).at(1) <= table.nbytes + 10_000
+    require_bound(graph, [table], 1)
 
 
 def test_a_batch_keeps_to_its_bound_in_one_piece_or_in_slices() -> None:
