@@ -40,7 +40,8 @@ SDK_LOADS_WITH = ("numpy", "grpc", "google.protobuf")
 
 # The modules of the server that know gRPC. A new name here is a decision: what does not speak to the network has no
 # business with it.
-SERVER_MODULES_WITH_GRPC = {f"gradwire_server.{name}" for name in ("app", "health", "interceptors", "servicer", "status")}
+_WITH_GRPC = ("app", "health", "interceptors", "servicer", "status")
+SERVER_MODULES_WITH_GRPC = {f"gradwire_server.{name}" for name in _WITH_GRPC}
 GRPC = ("grpc", "grpc_health", "grpc_reflection")
 WORKER_SIDE = ("gradwire_server.worker", "gradwire_server.preparer")
 STATUS = "gradwire_server.status"
