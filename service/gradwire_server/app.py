@@ -26,7 +26,16 @@ from gradwire._version import __version__
 from gradwire_engine.program import Layout, Limits
 from gradwire_server.addresses import StartError, bind, host_and_port, reachable
 from gradwire_server.admission import Admission, Ledger, Phase
-from gradwire_server.config import OPTIONS, ConfigError, ServerConfig, flag, read_options, resolve, variable
+from gradwire_server.config import (
+    OPTIONS,
+    ConfigError,
+    ServerConfig,
+    flag,
+    read_options,
+    resolve,
+    shown_value,
+    variable,
+)
 from gradwire_server.dispatch import Dispatcher
 from gradwire_server.evaluation import Evaluation, EvaluationLimits
 from gradwire_server.explanation import Explanation
@@ -284,10 +293,12 @@ class Server:
         self.admission.phase = Phase.DRAINING
         self.health.changed()
         self.streams.drain()
+        started = self._clock()
         is_done = self.admission.ledger.wait_until_empty(timeout)
         if not is_done:
             _log.error("%d requests were not done within %g s", self.admission.ledger.requests, timeout)
-        self._grpc.stop(_STOP_SECONDS).wait()
+        left = timeout - (self._clock() - started)  # for answers on their way, and for what waits to be prepared
+        self._grpc.stop(max(_STOP_SECONDS, left)).wait()
         self.close()
         return is_done
 
@@ -338,8 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     defaults = ServerConfig()
     for name, option in OPTIONS.items():
-        default = getattr(defaults, name)
-        shown = "" if name == "workers" else f" [{default}{f' {option.unit}' if option.unit else ''}]"
+        shown = "" if name == "workers" else f" [{shown_value(getattr(defaults, name), option.unit)}]"
         text = f"{option.help}{shown} ({variable(name)})"
         parser.add_argument(flag(name), dest=name, metavar="VALUE", help=text.replace("%", "%%"))
     parser.add_argument("--parent-fd", type=int, metavar="FD", help="end when this inherited descriptor is closed")

@@ -223,6 +223,14 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
+def shown_value(value: object, unit: str) -> str:
+    """A value as people write it."""
+    if unit == "bytes" and isinstance(value, int) and value % MIB == 0:
+        return f"{value // MIB}MiB"
+    number = f"{value:,g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{number} {unit}" if unit else number or "none"
+
+
 def read_options(given: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
     """The options that somebody set, by field: those `given` as text, and those of the environment."""
     names = {variable(name): name for name in OPTIONS}

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 import grpc
 
 from gradwire_server.config import Limit
-from gradwire_server.logs import REQUEST, RequestIdentity, acceptable_request_id, acceptable_traceparent
+from gradwire_server.logs import REQUEST, RequestIdentity, acceptable_request_id, acceptable_traceparent, log_refusal
 from gradwire_server.metrics import MethodMetrics, Metrics
 from gradwire_server.refusals import Refusal, internal, over_limit
 from gradwire_server.status import REQUEST_ID_KEY, UNKNOWN_METHOD, code_name, name_of, rpc_status
@@ -134,7 +134,7 @@ class Boundary(grpc.ServerInterceptor):
         except Exception as error:
             refusal = _refusal_of(error)
             counters.handled(code_name(refusal.reason), self._clock() - started)
-            _log_refusal(refusal)
+            log_refusal(_log, refusal)
             context.abort_with_status(rpc_status(refusal, request_id))
         counters.handled(name_of(context.code()), self._clock() - started)  # type: ignore[attr-defined]
         return response
@@ -156,7 +156,7 @@ class Boundary(grpc.ServerInterceptor):
         finally:
             counters.handled(code, self._clock() - started)
         if refusal is not None:
-            _log_refusal(refusal)
+            log_refusal(_log, refusal)
             context.abort_with_status(rpc_status(refusal, request_id))
 
     def _identify(self, context: grpc.ServicerContext) -> str:
@@ -178,10 +178,3 @@ def _refusal_of(error: Exception) -> Refusal:
         return error
     _log.error("unexpected exception", exc_info=error)
     return internal()
-
-
-def _log_refusal(refusal: Refusal) -> None:
-    level = logging.ERROR if refusal.reason == "INTERNAL" else logging.INFO
-    if _log.isEnabledFor(level):
-        fields = {"reason": refusal.reason, **({"detail": refusal.log} if refusal.log else {})}
-        _log.log(level, "%s", refusal.message, extra={"fields": fields})

@@ -14,6 +14,8 @@ import time
 from contextvars import ContextVar
 from typing import Final, NamedTuple, TextIO
 
+from gradwire_server.refusals import Refusal
+
 MAX_REQUEST_ID: Final = 128
 """Characters of a request id that a client may choose."""
 
@@ -63,6 +65,14 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             said["exception"] = self.formatException(record.exc_info)
         return json.dumps(said, default=str)
+
+
+def log_refusal(logger: logging.Logger, refusal: Refusal) -> None:
+    """One line for what was refused; a fault of ours is an error, with what the client does not get to see."""
+    level = logging.ERROR if refusal.reason == "INTERNAL" else logging.INFO
+    if logger.isEnabledFor(level):
+        fields = {"reason": refusal.reason, **({"detail": refusal.log} if refusal.log else {})}
+        logger.log(level, "%s", refusal.message, extra={"fields": fields})
 
 
 def set_up(level: str, stream: TextIO) -> logging.Handler:

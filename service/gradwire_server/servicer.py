@@ -95,6 +95,9 @@ class GradientServicer:
             self._metrics.answered(mode, code_name(refusal.reason))
             self._metrics.rejected(refusal.reason)
             raise
+        except Exception:
+            self._metrics.answered(mode, code_name("INTERNAL"))
+            raise
         self._metrics.answered(mode, OK)
         return answer
 

@@ -11,7 +11,9 @@ all that come later; when nothing is open the stream ends with the same reason.
 
 from __future__ import annotations
 
+import contextvars
 import functools
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
@@ -25,9 +27,12 @@ from gradwire_server.admission import Admission, draining
 from gradwire_server.config import Limit
 from gradwire_server.dispatch import Dispatcher
 from gradwire_server.job import Job
+from gradwire_server.logs import log_refusal
 from gradwire_server.metrics import Metrics
 from gradwire_server.refusals import Refusal, from_engine, internal, over_limit
 from gradwire_server.status import OK, code_name, failure
+
+_log = logging.getLogger(__name__)
 
 _IDLE_SECONDS: Final = 1.0  # how often a stream with nothing due looks whether it should end
 
@@ -128,7 +133,8 @@ class Stream:
         self._failure: Refusal | None = None
         self._is_read = False
         self._is_ended = False
-        self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
+        context = contextvars.copy_context()  # the reader logs under the call's identity, too
+        self._reader = threading.Thread(target=context.run, args=(self._read,), name="stream-reader", daemon=True)
 
     # The call's thread
 
@@ -196,6 +202,7 @@ class Stream:
     def _refused(self, item: _Open, refusal: Refusal) -> bytes:
         self._streams.metrics.answered(item.mode, code_name(refusal.reason))
         self._streams.metrics.rejected(refusal.reason)
+        log_refusal(_log, refusal)
         return stream_error(item.id, encode_error(failure(refusal)))
 
     # Any thread
@@ -272,6 +279,7 @@ class Stream:
             item.answer = self._refused(item, from_engine(error))
             self._done.put(item)
         except Exception as error:
+            _log.error("an item failed", exc_info=error)
             item.answer = self._refused(item, internal(repr(error)))
             self._done.put(item)
 

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
-from gradwire.wire.fields import BYTES, FIXED32, FIXED64, VARINT, encoded_varint, fields, integers, signed, varint
+from gradwire.wire.fields import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    MAX_FIELDS,
+    VARINT,
+    encoded_varint,
+    fields,
+    integers,
+    signed,
+    varint,
+)
 
 numbers = st.integers(0, 2**64 - 1)
 
@@ -111,6 +122,16 @@ def test_a_list_stops_at_its_limit() -> None:
     data = bytes(1000)
     with pytest.raises(WireError, match="more than 10 numbers"):
         integers(data, BYTES, 0, len(data), 10)
+
+
+@pytest.mark.parametrize("fields_", [b"\x08\x01", b"\x12\x00"])
+def test_the_number_of_fields_is_bounded(fields_: bytes) -> None:
+    assert len(list(fields(fields_ * MAX_FIELDS, 0, 2 * MAX_FIELDS))) == MAX_FIELDS
+    with pytest.raises(WireError, match="more than 100,000 fields"):
+        list(fields(fields_ * (MAX_FIELDS + 1), 0, 2 * MAX_FIELDS + 2))
+    group = b"\x0b" + fields_ * MAX_FIELDS + b"\x0c"
+    with pytest.raises(WireError, match="more than 100,000 fields in a group"):
+        list(fields(group, 0, len(group)))
 
 
 def test_a_nested_message_ends_where_it_says() -> None:

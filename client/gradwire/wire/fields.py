@@ -19,6 +19,9 @@ _START_GROUP = 3
 _END_GROUP = 4
 FIXED32 = 5
 
+MAX_FIELDS = 100_000
+"""Fields of one message, unknown ones among them: what a peer can make us look at."""
+
 _MAX_GROUP_DEPTH = 100
 _MAX_TAG = 0xFFFFFFFF
 
@@ -31,7 +34,9 @@ def fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, i
     """
     at = start
     try:
-        while at < end:
+        for _ in range(MAX_FIELDS):
+            if at >= end:
+                return
             tag = data[at]
             at += 1
             if tag >= 0x80:
@@ -70,6 +75,8 @@ def fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, i
                 raise WireError(f"field {number} has wire type {kind}, which does not belong here")
     except IndexError:
         raise WireError("ends inside a field") from None
+    if at < end:
+        raise WireError(f"more than {MAX_FIELDS:,} fields")
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -123,7 +130,9 @@ def _tag(data: bytes, at: int) -> tuple[int, int]:
 def _after_group(data: bytes, at: int, end: int, number: int) -> int:
     """The offset after a group whose start tag has been read."""
     open_groups = [number]
-    while open_groups:
+    for _ in range(MAX_FIELDS):
+        if not open_groups:
+            break
         if at >= end:
             raise WireError("ends inside a group")
         tag, at = _tag(data, at)
@@ -146,6 +155,8 @@ def _after_group(data: bytes, at: int, end: int, number: int) -> int:
             at += 8 if kind == FIXED64 else 4
         else:
             raise WireError(f"wire type {kind} in a group")
+    if open_groups:
+        raise WireError(f"more than {MAX_FIELDS:,} fields in a group")
     if at > end:
         raise WireError("ends inside a group")
     return at
