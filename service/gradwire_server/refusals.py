@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradwire_engine.errors import EngineError, LimitError
-from gradwire_server.config import Limit
+from gradwire_server.config import OPTIONS, Limit, flag
 from gradwire_server.failures import limit_details
 from gradwire_server.tasks import PrepareRefused, TaskFailed
 
@@ -91,8 +91,10 @@ def _translated(reason: str, message: str, path: str, details: Mapping[str, str]
         return internal(log)
     known = dict(details)
     if "name" in known:
-        known["name"] = known["name"].replace("_", "-")
-        known["setting"] = f"--{known['name']}"
+        field = known["name"].replace("-", "_")
+        known["name"] = field.replace("_", "-")
+        if field in OPTIONS:
+            known["setting"] = flag(field)
     violations = [(path, message)] if path else []
     text = f"{path}: {message}" if path else message
     return Refusal(reason, text, details=known, violations=violations, log=log)

@@ -11,6 +11,7 @@ all that come later; when nothing is open the stream ends with the same reason.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import logging
@@ -168,10 +169,8 @@ class Stream:
 
     def _next_done(self) -> _Open | None:
         """An item that is done; None when something else is to be looked at."""
-        try:
+        with contextlib.suppress(Empty):
             return self._done.get_nowait()
-        except Empty:
-            pass
         with self._lock:
             due = [self._streams.dispatcher.wake_at(one.job) for one in self._open.values() if one.job is not None]
         wait = min([_IDLE_SECONDS, *[time - self._streams.clock() for time in due]])
@@ -231,18 +230,22 @@ class Stream:
 
     def _read(self) -> None:
         try:
-            for data in self._items:
+            while self._wait_for_room() and (data := self._next_item()) is not None:
                 self._accept(data)
-                if not self._wait_for_room():
-                    return
         except Refusal as refusal:
             self._failure = refusal
-        except Exception:
-            self.end()  # the call was cancelled, or its connection was lost
         finally:
             with self._lock:
                 self._is_read = True
             self._done.put(None)
+
+    def _next_item(self) -> bytes | None:
+        """The next item's bytes; None when there are no more."""
+        try:
+            return next(self._items, None)
+        except Exception:  # whatever gRPC raises where the call was cancelled or its connection lost
+            self.end()
+            return None
 
     def _wait_for_room(self) -> bool:
         """Wait until another item may be read; False where the call is over."""
