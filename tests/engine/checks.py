@@ -10,169 +10,33 @@ from __future__ import annotations
 import itertools
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
+from tests.engine.applications import (
+    BY_DEFINITION,
+    Application,
+    accepts,
+    applications,
+    close,
+    differences,
+    directions,
+    evaluated,
+    in_float64,
+    random,
+)
+from tests.engine.mask_checks import check_masks
 from tests.engine.oracles import Oracle
 
-from gradwire_engine.builder import GraphBuilder, result_types
-from gradwire_engine.errors import GraphError
+from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.execute.reference import compile
 from gradwire_engine.graph import Graph
-from gradwire_engine.op import Bilinear, Case, Linear, Masked, Op, Zero
+from gradwire_engine.op import Bilinear, Linear, Op
 from gradwire_engine.program import Layout
-from gradwire_engine.transforms.jvp import jvp, node_tangents
-from gradwire_engine.transforms.linearize import linearize
+from gradwire_engine.transforms.jvp import jvp
 from gradwire_engine.transforms.reverse import vjp
-from gradwire_engine.transforms.transpose import pull_back, transpose
+from gradwire_engine.transforms.transpose import transpose
 from gradwire_engine.transforms.vmap import batch, vmap
 from gradwire_engine.types import DType, TensorType
-from gradwire_engine.vocabulary import true
-
-# Operands
-
-
-@dataclass(frozen=True)
-class Application:
-    """An op, applied in one of its test cases, in one element type."""
-
-    op: Op
-    case: Case
-    dtype: DType
-
-    @cached_property
-    def types(self) -> tuple[TensorType, ...]:
-        """Types of the operands."""
-        fixed = self.case.dtypes or (None,) * len(self.case.shapes)
-        return tuple(
-            TensorType(self.dtype if name is None else DType(name), shape)
-            for shape, name in zip(self.case.shapes, fixed, strict=True)
-        )
-
-    @cached_property
-    def graph(self) -> Graph:
-        """The op alone."""
-        builder = GraphBuilder()
-        operands = [builder.input(f"x{i}", type) for i, type in enumerate(self.types)]
-        if operands:
-            return builder.finish(builder.emit_all(self.op, operands, self.case.attributes))
-        return builder.finish(builder.emit_all(self.op, (), self.case.attributes))
-
-    @property
-    def varied(self) -> list[int]:
-        """The operands that can be differentiated."""
-        if not self.graph.output_types[0].dtype.is_floating:
-            return []
-        return [i for i, type in enumerate(self.types) if type.dtype.is_floating]
-
-    def operands(self, rng: np.random.Generator, rows: int | None = None) -> list[np.ndarray]:
-        """Operands within the record's domains; with `rows`, stacks of them."""
-        if rows is None:
-            return [self._operand(i, rng) for i in range(len(self.types))]
-        stacks = [[self._operand(i, rng) for _ in range(rows)] for i in range(len(self.types))]
-        return [
-            np.array(stack, dtype=type.dtype.numpy).reshape((rows, *type.shape))
-            for stack, type in zip(stacks, self.types, strict=True)
-        ]
-
-    def _operand(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        type = self.types[index]
-        if type.dtype is DType.BOOL:
-            return np.asarray(rng.random(type.shape) < 0.5)
-        if type.dtype.is_integer:
-            return self._integers(index, rng)
-        domains = self.op.tests.domains
-        domain = domains[min(index, len(domains) - 1)]
-        found = rng.uniform(domain.low, domain.high, type.shape)
-        for point in domain.avoid:
-            sign = np.where(found < point, -1.0, 1.0)
-            found = np.where(np.abs(found - point) < domain.clearance, point + sign * domain.clearance * 1.5, found)
-        return np.asarray(found, dtype=type.dtype.numpy)
-
-    def _integers(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        type = self.types[index]
-        lengths = self._indexed_lengths() if self.case.dtypes and self.case.dtypes[index] else None
-        if lengths is None:
-            return rng.integers(-6, 7, type.shape).astype(type.dtype.numpy)
-        columns = [rng.integers(-n, n, type.shape[:-1]) for n in lengths]  # negative ones count from the end
-        return np.stack(columns, axis=-1).astype(type.dtype.numpy)
-
-    def _indexed_lengths(self) -> tuple[int, ...] | None:
-        """The lengths of the axes that an index operand points into."""
-        attributes: Any = self.case.attributes
-        if not hasattr(attributes, "offset_dims"):
-            return None
-        shape = attributes.shape if hasattr(attributes, "shape") else self.types[0].shape
-        first = attributes.batch_dims + attributes.offset_dims
-        return tuple(shape[first : first + self.types[1].shape[-1]])
-
-    def __str__(self) -> str:
-        return f"{self.op.name}({', '.join(map(str, self.types))}; {self.case.attributes})"
-
-
-def applications(op: Op, kinds: str = "fib") -> Iterator[Application]:
-    """Every case in every element type that the op takes, of the kinds f, i, b that are asked for."""
-    for case in op.tests.cases:
-        for dtype in DType:
-            if dtype.numpy.kind in kinds and dtype.numpy.kind in op.tests.dtypes:
-                application = Application(op, case, dtype)
-                if accepts(application):
-                    yield application
-                if not case.shapes:
-                    break  # without operands there is nothing to vary
-
-
-def accepts(application: Application) -> bool:
-    """Whether the type rule does."""
-    try:
-        result_types(application.op, application.case.attributes, application.types)
-    except GraphError:
-        return False
-    return True
-
-
-BY_DEFINITION = frozenset({"masked_multiply", "stop_gradient"})
-"""Ops whose derivative is not that of their values, on purpose; they have tests of their own."""
-
-
-def in_float64(op: Op) -> Iterator[Application]:
-    """The cases whose derivative can be compared with the values, in float64."""
-    for application in applications(op, "f"):
-        everything = (*application.types, *application.graph.output_types)
-        if (
-            op.name not in BY_DEFINITION
-            and application.varied
-            and TensorType(DType.FLOAT32) not in [type.with_shape(()) for type in everything]
-        ):
-            yield application
-
-
-def random(seed: int = 0) -> np.random.Generator:
-    """The only source of chance."""
-    return np.random.default_rng(seed)
-
-
-def evaluated(op: Op, attributes: Any, *arrays: np.ndarray) -> list[np.ndarray]:
-    """The op's evaluation as the executor does it, as a list of arrays."""
-    with np.errstate(all="ignore"):
-        found = op.evaluate(attributes, *arrays)
-    return [np.asarray(each) for each in (found if isinstance(found, tuple) else (found,))]
-
-
-def directions(application: Application, rng: np.random.Generator) -> list[np.ndarray]:
-    """A tangent for each varied operand."""
-    return [np.asarray(rng.standard_normal(application.types[i].shape)) for i in application.varied]
-
-
-def close(got: Any, expected: Any, tolerance: float, what: object) -> None:
-    """Equal to `tolerance`, relative to the largest element."""
-    got, expected = np.asarray(got), np.asarray(expected)
-    assert got.shape == expected.shape, f"{what}: got shape {got.shape}, expected {expected.shape}"
-    scale = max(1.0, float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected))))
-    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=str(what))
-
 
 # Types
 
@@ -222,28 +86,7 @@ def check_jvp(op: Op) -> None:
         operands, moves = application.operands(rng), directions(application, rng)
         value, tangent = compile(jvp(application.graph, application.varied)).run([*operands, *moves], 1)
         np.testing.assert_array_equal(value, compile(application.graph).run(operands, 1)[0])
-        close(tangent, _differences(application.graph, application.varied, operands, moves), 2e-7, application)
-
-
-def _differences(
-    graph: Graph, varied: Sequence[int], operands: Sequence[np.ndarray], moves: Sequence[np.ndarray]
-) -> np.ndarray:
-    """The derivative of the last output; zero where that is infinite, as the largest of no elements is."""
-    executable = compile(graph)
-    step = 1e-3
-
-    def at(distance: float) -> np.ndarray:
-        moved = list(operands)
-        for i, move in zip(varied, moves, strict=True):
-            moved[i] = np.asarray(operands[i] + distance * move)
-        return executable.run(moved, 1)[-1]
-
-    finite = np.isfinite(at(0.0))
-    # Six points: the error is of the order of step**6.
-    near, middle, far = (
-        np.subtract(at(k * step), at(-k * step), where=finite, out=np.zeros(finite.shape)) for k in (1, 2, 3)
-    )
-    return np.where(finite, (45.0 * near - 9.0 * middle + far) / (60.0 * step), 0.0)
+        close(tangent, differences(application.graph, application.varied, operands, moves), 2e-7, application)
 
 
 def check_adjoint(op: Op) -> None:
@@ -306,7 +149,7 @@ def check_second_order(op: Op) -> None:
         found = pushed.run([*operands, weights, *moves], 1)[len(pulled.outputs) + 1 :]
         for index, got in enumerate(found):
             one = Graph(pulled.inputs, pulled.nodes, (pulled.outputs[1 + index],))
-            close(got, _differences(one, application.varied, [*operands, weights], moves), 2e-7, application)
+            close(got, differences(one, application.varied, [*operands, weights], moves), 2e-7, application)
 
 
 def check_derivative_types(op: Op) -> None:
@@ -317,121 +160,6 @@ def check_derivative_types(op: Op) -> None:
             assert jvp(graph, varied).output_types == graph.output_types * 2
             wanted = graph.output_types + tuple(application.types[i] for i in varied)
             assert vjp(graph, varied).output_types == wanted
-
-
-# Structural zeros
-
-
-UNTRACKED = frozenset({"dot_general"})
-"""Ops that need not say where their tangents are zero, only be right where they do."""
-
-
-def check_masks(op: Op) -> None:
-    """A mask is false where the tangent is zero whatever the active inputs are, and nowhere else.
-
-    In forward mode and in reverse mode, with some elements of the incoming tangents known to be zero.
-    """
-    for application in in_float64(op):
-        rng = random(3)
-        operands = application.operands(rng)
-        jacobians = _jacobians(application, operands)
-        if isinstance(op.derivative, Zero) or not any(np.any(jacobian) for jacobian in jacobians):
-            assert not any(np.any(jacobian) for jacobian in jacobians), f"{application}: not constant"
-            continue
-        for _ in range(4):
-            moves = directions(application, rng)
-            masks = [rng.random(move.shape) < 0.6 for move in moves]
-            moves = [np.where(mask, move, 0.0) for move, mask in zip(moves, masks, strict=True)]
-            value, mask = _masked_forward(application, operands, moves, masks)
-            reached = sum(
-                np.tensordot(jacobian != 0, mask.astype(int), mask.ndim)
-                for jacobian, mask in zip(jacobians, masks, strict=True)
-            )
-            _require_mask(application, value, mask, np.asarray(reached) > 0)
-
-            weights = np.asarray(rng.standard_normal(value.shape))
-            active = np.asarray(rng.random(value.shape) < 0.6)
-            weights = np.where(active, weights, 0.0)
-            for (value, mask), jacobian in zip(
-                _masked_reverse(application, operands, weights, active), jacobians, strict=True
-            ):
-                reached = np.tensordot(active.astype(int), jacobian != 0, active.ndim)
-                _require_mask(application, value, mask, np.asarray(reached) > 0)
-
-
-def _require_mask(what: Application, value: np.ndarray, mask: np.ndarray, reached: np.ndarray) -> None:
-    assert mask.shape == value.shape, str(what)
-    assert np.all(value[~mask] == 0.0), f"{what}: a tangent that is said to be zero is {value[~mask]}"
-    assert np.all(mask[reached]), f"{what}: said to be zero, but depends on active inputs"
-    if what.op.name not in UNTRACKED:
-        np.testing.assert_array_equal(mask, reached, err_msg=f"{what}: not known to be zero, but is")
-
-
-def _jacobians(application: Application, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """By central differences: a derivative for each result and operand element."""
-    blocks = []
-    for which, i in enumerate(application.varied):
-        columns = []
-        for unit in np.eye(operands[i].size).reshape((operands[i].size, *operands[i].shape)):
-            moves = [np.zeros(operands[j].shape) for j in application.varied]
-            moves[which] = unit
-            columns.append(_differences(application.graph, application.varied, operands, moves))
-        shape = application.graph.output_types[0].shape
-        block = np.stack(columns, axis=-1) if columns else np.zeros((*shape, 0))
-        block = np.where(np.abs(block) < 1e-9, 0.0, block)
-        blocks.append(block.reshape(shape + operands[i].shape))
-    return blocks
-
-
-def _masked_forward(
-    application: Application,
-    operands: Sequence[np.ndarray],
-    moves: Sequence[np.ndarray],
-    masks: Sequence[np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
-    builder = GraphBuilder()
-    values = [builder.input("x", type) for type in application.types]
-    types = [application.types[i] for i in application.varied]
-    seeds = [Masked(builder.input("t", type), builder.input("mask", type.with_dtype(DType.BOOL))) for type in types]
-    tangents: list[Masked | None] = [None] * len(values)
-    for i, seed in zip(application.varied, seeds, strict=True):
-        tangents[i] = seed
-    (node,) = application.graph.nodes
-    results = builder.emit_all(node.op, values, node.attributes)
-    (moved,) = node_tangents(builder, node, values, results, tangents)
-    assert moved is not None, str(application)
-    return _values_and_masks(builder, [moved], [*operands, *_interleaved(moves, masks)])[0]
-
-
-def _masked_reverse(
-    application: Application, operands: Sequence[np.ndarray], weights: np.ndarray, active: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    parts = linearize(application.graph, application.varied, [0])
-    builder = GraphBuilder()
-    values = [builder.input("x", type) for type in application.types]
-    type = application.graph.output_types[0]
-    seed = Masked(builder.input("ct", type), builder.input("mask", type.with_dtype(DType.BOOL)))
-    residuals = builder.inline(parts.primal, values)[1:]
-    pulled = pull_back(builder, parts.linear, residuals, [seed])
-    arrived = []
-    for each in pulled:
-        assert each is not None, str(application)
-        arrived.append(each)
-    return _values_and_masks(builder, arrived, [*operands, weights, active])
-
-
-def _interleaved(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [each for pair in zip(first, second, strict=True) for each in pair]
-
-
-def _values_and_masks(
-    builder: GraphBuilder, tangents: Sequence[Masked], inputs: Sequence[np.ndarray]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    outputs = [
-        each for value, mask in tangents for each in (value, true(builder, value.shape) if mask is None else mask)
-    ]
-    found = compile(builder.finish(outputs)).run(inputs, 1)
-    return list(zip(found[::2], found[1::2], strict=True))
 
 
 # Batches

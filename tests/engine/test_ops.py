@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from tests.engine import oracles
+from tests.engine.applications import BY_DEFINITION, applications
 from tests.engine.building import F64, f64, graph_of, operations, run
-from tests.engine.checks import BY_DEFINITION, CHECKS, applications, check_against
+from tests.engine.checks import CHECKS, check_against
 
 from gradwire_engine.attributes import Cast
 from gradwire_engine.builder import GraphBuilder

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.engine.building import F64, f64, graph_of, operations, run
-from tests.engine.test_corners import CORNERS, at_point
-from tests.engine.test_transforms import NETWORK, network_point, small_network
+from tests.engine.corners import CORNERS, at_point
+from tests.engine.network import NETWORK, network_point, small_network
 
 from gradwire_engine.attributes import Axes, DotGeneral, Iota
 from gradwire_engine.builder import GraphBuilder

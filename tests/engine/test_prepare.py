@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.engine.building import F64, f64, graph_of, run
-from tests.engine.test_transforms import NETWORK, small_network
+from tests.engine.network import NETWORK, small_network
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.cost import cost

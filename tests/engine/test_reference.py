@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.engine.building import F64, f64, graph_of
 from tests.engine.graphs import graphs, points
-from tests.engine.test_transforms import NETWORK, small_network
+from tests.engine.network import NETWORK, small_network
 
 from gradwire_engine.attributes import DotGeneral, Shape
 from gradwire_engine.builder import GraphBuilder

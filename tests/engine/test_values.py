@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.engine import oracles
-from tests.engine.checks import applications, evaluated, random
+from tests.engine.applications import applications, evaluated, random
 
 from gradwire_engine import attributes as a
 from gradwire_engine.builder import result_types
