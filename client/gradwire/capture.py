@@ -54,6 +54,10 @@ def capture(
         try:
             leaves, tree = flatten(function(*positional, **keywords))
             outputs = [_output(trace, leaf, function) for leaf in leaves]
+        except ValueError as error:
+            if isinstance(error.__cause__, TracingError):  # numpy's own words hide what the traced value has said
+                raise error.__cause__ from None
+            raise
         except EngineError as error:  # a type rule that numpy's own checks did not foresee
             raise TracingError(at_user_line(error.message), reason=error.reason) from error
     return _finished(trace, outputs, tree, len(inputs))

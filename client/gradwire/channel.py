@@ -23,7 +23,7 @@ _WAS_IMPORTED: Final = "grpc" in sys.modules
 if not _WAS_IMPORTED:
     os.environ.setdefault(_VARIABLE, "1")
 
-import grpc  # noqa: E402
+import grpc as grpc  # noqa: E402  # the other modules take it from here, and so not too early
 
 FORKS: Final = os.environ.get(_VARIABLE, "").lower() in ("1", "true", "yes", "on")
 """Whether gRPC survives a fork of this process."""

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from gradwire import channel as grpc_channel
 from gradwire.caching import Bounded
-from gradwire.channel import Channel, Connection, read_certificates
+from gradwire.channel import Channel, Connection, grpc, read_certificates
 from gradwire.errors import GradwireError, InvalidRequestError, RequestError, ServiceError
 from gradwire.failures import error_of
 from gradwire.private import PrivateService

@@ -191,15 +191,24 @@ def error(what: str, type: TensorType) -> TracingError:
     """The complaint about one of the things that need numbers."""
     text = _INSTEAD[what].format(type=type)
     if what in ("float", "int", "index"):
-        text = _about_math() or text
+        location = user_location()
+        line = location.text if location else ""
+        text = _about_math(line) or (_WRITTEN.format(type=type) if _writes_element(line) else text)
     return TracingError(at_user_line(text))
 
 
-def _about_math() -> str | None:
-    location = user_location()
-    if location is None:
-        return None
-    called = re.search(r"\bmath\.(\w+)", location.text)
+_WRITTEN: Final = (
+    "a traced value ({type}) cannot be written into a numpy array. Build the array from its parts with np.stack or "
+    "np.concatenate"
+)
+
+
+def _writes_element(line: str) -> bool:
+    return re.search(r"\w\s*\[[^\]]*\]\s*=[^=]", line) is not None
+
+
+def _about_math(line: str) -> str | None:
+    called = re.search(r"\bmath\.(\w+)", line)
     if called is None:
         return None
     name = called[1]
@@ -221,11 +230,10 @@ def array_conversion(type: TensorType) -> TracingError:
         return TracingError(at_user_line(f"{special} is not traced by its scipy name. Write gw.special.{special}"))
     if re.search(r"\bnp\.linalg\.(\w+)|\bscipy\b", line):
         text = f"this function does not take traced values ({type})"
-    elif re.search(r"\w\s*\[[^\]]*\]\s*=[^=]", line):
-        text = (
-            f"a traced value ({type}) cannot be written into a numpy array. Build the array from its parts with "
-            "np.stack or np.concatenate"
-        )
+    elif _writes_element(line):
+        text = _WRITTEN.format(type=type)
+    elif type.dtype.is_integer and re.search(r"\w\s*\[", line):
+        text = _INSTEAD["index"].format(type=type)
     else:
         text = (
             f"np.asarray(x), np.array([x, …]) and functions that call them need the numbers of a traced value ({type}),"

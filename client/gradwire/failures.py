@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import grpc
-
+from gradwire.channel import grpc
 from gradwire.errors import (
     GradwireError,
     InvalidRequestError,

@@ -54,6 +54,9 @@ class Remote:
         """This function, transformed once more."""
         return Remote(self._function, (*self._steps, step))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Remote, (self._function, self._steps)
+
     def __repr__(self) -> str:
         return f"<gradwire.Remote {' of '.join([step.label for step in reversed(self._steps)] + [self.__name__])}>"
 

@@ -65,6 +65,8 @@ class PrivateService:
             os.close(write)
             process.kill()
             process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
             said = _last_line(folder / "log")
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(failure, ServiceError):

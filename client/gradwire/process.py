@@ -39,13 +39,15 @@ class Process:
         default = self._default
         if default is not None and default.is_usable:
             return default
+        ended: Client | None = None
         with self._lock:
             default = self._default
             if default is None or not default.is_usable:
-                if default is not None:
-                    default.close()
+                ended = default
                 default = self._default = make_default()
-            return default
+        if ended is not None:
+            ended.close()
+        return default
 
     def push(self, client: Client) -> None:
         """Put a client on top, if it is not on the stack."""

@@ -69,7 +69,7 @@ def test_masks_of_known_booleans(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     "index",
     [
-        np.s_[..., 0], np.s_[::-1, ::2], np.s_[-1:0:-2], np.s_[None, :, None], np.s_[[0, 2]], 
+        np.s_[..., 0], np.s_[::-1, ::2], np.s_[-1:0:-2], np.s_[None, :, None], np.s_[[0, 2]],
         np.s_[[True, False, True]],
         np.s_[:, [0, 1], None, [1, 2]], np.s_[0, :, [0, 1]], np.s_[[[0], [1]], :, [0, 1]], np.s_[[], :], np.s_[5:1],
         np.s_[np.array(1), :, np.int32(2)], np.s_[:, np.array(2)], np.s_[[0, 1], [1, 0], [2, 2]],
