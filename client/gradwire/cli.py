@@ -108,8 +108,15 @@ def _explain(options: argparse.Namespace) -> int:
     points = dict(parse_point(text) for text in options.at)
     if len(points) < len(options.at):
         raise UsageError(f"an argument is given twice in {' '.join(options.at)}")
+    arguments = in_order(function, points)
     with gw.connect(options.target):
-        print(gw.explain(function, *in_order(function, points), mode=options.mode))
+        try:
+            table = gw.explain(function, *arguments, mode=options.mode)
+        except gw.GradwireError:
+            raise
+        except Exception as error:  # whatever the user's function does
+            raise UsageError(f"{options.function} cannot be traced: {type(error).__name__}: {error}") from error
+        print(table)
     return DONE
 
 

@@ -195,7 +195,7 @@ class Client:
         if len(request) > limit:
             raise InvalidRequestError(
                 f"the request has {len(request):,} bytes, the limit is {limit:,} (max_message_bytes of gw.connect, "
-                "--max-message-bytes of gradwire serve). Send fewer rows at a time, for example with .map",
+                "--max-message-bytes of gradwire serve). Send fewer rows at a time (.map), or smaller arrays",
                 reason="MESSAGE_TOO_LARGE",
             )
 
@@ -216,7 +216,11 @@ class Client:
     def start(self, method: str, request: bytes, done: Callable[[bytes | None, GradwireError | None], None]) -> Any:
         """One RPC without waiting: `done` gets the response or the error, in another thread. Its grpc.Future."""
         self.require_size(request)
-        future = self.channel().start(method, request, self._timeout)
+        try:
+            future = self.channel().start(method, request, self._timeout)
+        except ValueError:  # the channel was closed under the call
+            self._require_open()
+            raise
 
         def finished(call: Any) -> None:
             try:

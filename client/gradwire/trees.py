@@ -103,7 +103,7 @@ class Tree:
         if self.container is type(None):
             return "None"
         inner = [str(child) for child in self.children]
-        if self.keys:
+        if self.keys or issubclass(self.container, dict):
             return "{" + ", ".join(f"{key!r}: {child}" for key, child in zip(self.keys, inner, strict=True)) + "}"
         name = "" if self.container in (tuple, list) else self.container.__name__
         left, right = ("[", "]") if self.container is list else ("(", ")")

@@ -1,0 +1,73 @@
+"""The public names are a written list, and importing the package loads nothing that is not asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import gradwire as gw
+
+NAMES = {
+    # setting up
+    "connect", "Client",
+    # transformations
+    "remote", "grad", "value_and_grad", "jvp", "vjp", "jacfwd", "jacrev", "jacobian", "hessian", "hvp", "vmap",
+    "Remote", "stop_gradient", "special",
+    # looking inside
+    "trace", "Graph", "load", "cost", "Cost", "explain", "TraceTable", "reports", "Report", "check_grads",
+    # errors
+    "GradwireError", "TracingError", "ShapeError", "CheckError", "ServiceError", "RequestError", "InvalidRequestError",
+    "UnsupportedError", "OverloadedError", "TimeLimitError", "UnavailableError", "RowError",
+    "__version__",
+}  # fmt: skip
+SPECIAL = {
+    "erf", "erfc", "expit", "log_expit", "log_softmax", "logit", "logsumexp", "relu", "softmax", "softplus",
+}  # fmt: skip
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(gw.__all__) == NAMES
+    assert len(gw.__all__) == len(NAMES)
+    assert set(dir(gw)) == NAMES
+    assert set(gw.special.__all__) == SPECIAL
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_name_is_there_and_says_what_it_is(name: str) -> None:
+    found = getattr(gw, name)
+    assert name == "__version__" or found.__doc__
+
+
+def test_other_names_are_not() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'gradient'"):
+        _ = gw.gradient  # type: ignore[attr-defined]
+
+
+def loaded_by(statement: str) -> set[str]:
+    script = f"import sys\n{statement}\nprint('\\n'.join(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    return set(finished.stdout.split())
+
+
+def test_the_wire_is_loaded_without_grpc_and_without_the_sdk() -> None:
+    modules = loaded_by("import gradwire.wire.programs, gradwire.wire.requests, gradwire.v1.service_pb2")
+    assert "grpc" not in modules
+    assert not {name for name in modules if name.startswith("gradwire.")} - {
+        name for name in modules if name.startswith(("gradwire.wire", "gradwire.v1", "gradwire._version"))
+    }
+
+
+def test_tracing_needs_neither_grpc_nor_scipy_nor_an_executor() -> None:
+    modules = loaded_by("import numpy as np, gradwire as gw\nprint(gw.trace(gw.grad(np.sin), 1.0))")
+    assert not {"grpc", "scipy", "tqdm", "gradwire_server", "gradwire_engine.execute"} & modules
+
+
+def test_names_that_are_also_modules_stay_functions() -> None:
+    import gradwire.reporting
+    import gradwire.tables
+
+    assert callable(gw.reports)
+    assert callable(gw.explain)
+    assert gradwire.tables.explain is gw.explain
