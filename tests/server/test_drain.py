@@ -151,6 +151,14 @@ class Process:
         out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
 
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is left of it, also where a test fails."""
+        self.process.kill()
+        self.process.communicate()
+
     def children(self) -> list[int]:
         listed = Path(f"/proc/{self.process.pid}/task")
         return [int(pid) for task in listed.iterdir() for pid in (task / "children").read_text().split()]
@@ -161,74 +169,77 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @linux_only
 def test_sigterm_ends_a_busy_server_in_order() -> None:
-    server = Process("--listen", "127.0.0.1:0", "--http-listen", "")
-    addresses = server.ready()
-    assert addresses["http"] == "-"
-    client = Client(addresses["grpc"])
-    slow = slow_program(30, 65_536)
-    client.evaluate(1.0, program=slow)
-    outcomes: list[Evaluated | Failed] = []
+    with Process("--listen", "127.0.0.1:0", "--http-listen", "") as server:
+        addresses = server.ready()
+        assert addresses["http"] == "-"
+        client = Client(addresses["grpc"])
+        slow = slow_program(30, 65_536)
+        client.evaluate(1.0, program=slow)
+        outcomes: list[Evaluated | Failed] = []
 
-    def call(x: float) -> None:
-        try:
-            outcomes.append(client.evaluate(x, program=slow))
-        except Failed as failed:
-            outcomes.append(failed)
+        def call(x: float) -> None:
+            try:
+                outcomes.append(client.evaluate(x, program=slow))
+            except Failed as failed:
+                outcomes.append(failed)
 
-    callers = [threading.Thread(target=call, args=(float(number),)) for number in range(20)]
-    for caller in callers:
-        caller.start()
-    while not outcomes:
-        threading.Event().wait(0.005)
-    children = server.children()
-    assert len(children) >= 2
-    server.process.send_signal(signal.SIGTERM)
-    for caller in callers:
-        caller.join(60)
-    code, out, err = server.wait()
-    client.close()
-    assert (code, out) == (0, "")
-    assert '"message": "draining: SIGTERM"' in err
-    assert len(outcomes) == 20
-    refused = [one for one in outcomes if isinstance(one, Failed)]
-    assert {one.reason for one in refused} <= {"SERVER_DRAINING", ""}  # "" if gRPC itself was quicker
-    assert {one.code for one in refused} <= {"UNAVAILABLE"}
-    assert len(refused) < 20
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+        callers = [threading.Thread(target=call, args=(float(number),)) for number in range(20)]
+        for caller in callers:
+            caller.start()
+        while not outcomes:
+            threading.Event().wait(0.005)
+        children = server.children()
+        assert len(children) >= 2
+        server.process.send_signal(signal.SIGTERM)
+        for caller in callers:
+            caller.join(60)
+        code, out, err = server.wait()
+        client.close()
+        assert (code, out) == (0, "")
+        assert '"message": "draining: SIGTERM"' in err
+        assert len(outcomes) == 20
+        refused = [one for one in outcomes if isinstance(one, Failed)]
+        assert {one.reason for one in refused} <= {"SERVER_DRAINING", ""}  # "" if gRPC itself was quicker
+        assert {one.code for one in refused} <= {"UNAVAILABLE"}
+        assert len(refused) < 20
+        assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_private_server_ends_when_its_parent_does(tmp_path: Path) -> None:
     read, write = os.pipe()
     path = tmp_path / "socket"
-    server = Process("--listen", f"unix:{path}", "--http-listen", "", "--parent-fd", str(read), pass_fds=(read,))
-    os.close(read)
-    assert server.ready()["grpc"] == f"unix:{path}"
-    client = Client(f"unix:{path}")
-    np.testing.assert_allclose(client.evaluate(1.5, 2.0, program=GRADIENT).outputs[2], 1.5)
-    client.close()
-    os.close(write)
-    code, _, err = server.wait()
-    assert code == 0
-    assert "the parent has ended" in err
-    assert not path.exists()
+    options = "--listen", f"unix:{path}", "--http-listen", "", "--parent-fd", str(read)
+    with Process(*options, pass_fds=(read,)) as server:
+        os.close(read)
+        assert server.ready()["grpc"] == f"unix:{path}"
+        client = Client(f"unix:{path}")
+        np.testing.assert_allclose(client.evaluate(1.5, 2.0, program=GRADIENT).outputs[2], 1.5)
+        client.close()
+        os.close(write)
+        code, _, err = server.wait()
+        assert code == 0
+        assert "the parent has ended" in err
+        assert not path.exists()
 
 
 def test_an_address_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
     taken = f"unix:{tmp_path / 'socket'}"
-    first = Process("--listen", taken, "--http-listen", "127.0.0.1:0")
-    addresses = first.ready()
-    for options in (("--listen", taken, "--http-listen", ""), ("--listen", addresses["http"], "--http-listen", "")):
-        code, out, err = Process(*options).wait()
-        assert (code, out) == (1, "")
-        assert err.count("\n") == 1
-        assert "in use" in err
-    code, out, err = Process("--listen", "127.0.0.1:0", "--http-listen", addresses["http"]).wait()
-    assert (code, out, err.count("\n")) == (1, "", 1)
-    with grpc.insecure_channel(taken) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        assert stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.SERVING
-    first.process.terminate()
-    assert first.wait()[0] == 0
+    with Process("--listen", taken, "--http-listen", "127.0.0.1:0") as first:
+        addresses = first.ready()
+        for options in (("--listen", taken, "--http-listen", ""), ("--listen", addresses["http"], "--http-listen", "")):
+            code, out, err = Process(*options).wait()
+            assert (code, out) == (1, "")
+            assert err.count("\n") == 1
+            assert "in use" in err
+        code, out, err = Process("--listen", "127.0.0.1:0", "--http-listen", addresses["http"]).wait()
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        with grpc.insecure_channel(taken) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            assert (
+                stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.SERVING
+            )
+        first.process.terminate()
+        assert first.wait()[0] == 0
 
 
 @pytest.mark.parametrize(

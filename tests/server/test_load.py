@@ -72,21 +72,21 @@ class Callers:
 
 def test_everyone_gets_their_own_rows_and_batches_merge() -> None:
     """The server is a process of its own: in one with 64 callers, they would be what everyone waits for."""
-    server = Process("--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0")
-    addresses = server.ready()
-    client = Client(addresses["grpc"])
-    client.evaluate([1.0], program=TWO_MILLISECONDS, rows=1)
-    with Callers(client, TWO_MILLISECONDS, 1) as callers:
-        Live.wait_until(lambda: min(callers.calls) >= 10 or bool(callers.failures))
-    with urllib.request.urlopen(f"http://{addresses['http']}/metrics", timeout=10) as response:
-        found = parsed(response.read())
-    client.close()
-    server.process.terminate()
-    assert server.wait()[0] == 0
-    assert not callers.failures
-    assert found["gradwire_batch_requests_sum", ()] / found["gradwire_batch_requests_count", ()] >= 4
-    assert found["gradwire_requests_total", (("code", "OK"), ("mode", "value"))] == sum(callers.calls) + 1
-    assert (found["gradwire_pending_requests", ()], found["gradwire_pending_seconds", ()]) == (0, 0)
+    with Process("--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0") as server:
+        addresses = server.ready()
+        client = Client(addresses["grpc"])
+        client.evaluate([1.0], program=TWO_MILLISECONDS, rows=1)
+        with Callers(client, TWO_MILLISECONDS, 1) as callers:
+            Live.wait_until(lambda: min(callers.calls) >= 10 or bool(callers.failures))
+        with urllib.request.urlopen(f"http://{addresses['http']}/metrics", timeout=10) as response:
+            found = parsed(response.read())
+        client.close()
+        server.process.terminate()
+        assert server.wait()[0] == 0
+        assert not callers.failures
+        assert found["gradwire_batch_requests_sum", ()] / found["gradwire_batch_requests_count", ()] >= 4
+        assert found["gradwire_requests_total", (("code", "OK"), ("mode", "value"))] == sum(callers.calls) + 1
+        assert (found["gradwire_pending_requests", ()], found["gradwire_pending_seconds", ()]) == (0, 0)
 
 
 def worker_processes() -> list[int]:
