@@ -36,6 +36,7 @@ class Exchange:
     def request(self) -> bytes:
         """What is to be sent now."""
         plan, client = self._plan, self._client
+        client.require_size(plan.argument_bytes)  # before they are copied
         everything = self._resends == _RESENDS
         by_id = not plan.is_small and not everything and plan.program.id in client.known_programs
         known: Any = () if everything else client.known_constants

@@ -21,7 +21,8 @@ from gradwire_engine.graph import Graph
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
 
-_LONGEST_NAME: Final = 200
+_LONGEST_NAME: Final = 256
+"""Bytes of a name in a graph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def capture(
     TracingError, at the user's line, for what cannot be traced; whatever else the function raises passes through.
     """
     trace = Trace(LIBRARY, active_trace())
-    inputs = [trace.input(name[:_LONGEST_NAME], type) for name, type in zip(names, types, strict=True)]
+    inputs = [trace.input(_short(name), type) for name, type in zip(names, types, strict=True)]
     positional, keywords = arguments.build(inputs)
     with activated(trace):
         try:
@@ -79,7 +80,7 @@ def _output(trace: Trace, leaf: Any, function: Callable[..., Any]) -> Value:
 def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> Captures:
     """The graph, without captured inputs that no output needs."""
     paths = [path.strip("[].'") for path in tree.paths()]
-    names = [path[:_LONGEST_NAME] for path in paths] if len(outputs) > 1 or paths != [""] else []
+    names = [_short(path) for path in paths] if len(outputs) > 1 or paths != [""] else []
     graph = trace.builder.finish(outputs, names)
     used = set(graph.outputs).union(*[node.operands for node in graph.nodes])
     kept = [i for i in range(len(trace.captured)) if declared + i in used]
@@ -92,6 +93,10 @@ def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> 
         values.extend(builder.copy(node, [values[n] for n in node.operands]))  # type: ignore[misc]
     pruned = builder.finish([values[n] for n in graph.outputs], graph.output_names)  # type: ignore[misc]
     return Captures(pruned, tuple([trace.captured[i] for i in kept]), tree)
+
+
+def _short(name: str) -> str:
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")
 
 
 def name_of(function: Callable[..., Any]) -> str:

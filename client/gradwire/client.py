@@ -189,19 +189,19 @@ class Client:
                 self._channel = (os.getpid(), Channel(self._connection))
             return self._channel[1]
 
-    def require_size(self, request: bytes) -> None:
-        """InvalidRequestError for a request that no server with the same limit would take."""
+    def require_size(self, nbytes: int) -> None:
+        """InvalidRequestError for a request of more bytes than a server with the same limit would take."""
         limit = self._connection.max_message_bytes
-        if len(request) > limit:
+        if nbytes > limit:
             raise InvalidRequestError(
-                f"the request has {len(request):,} bytes, the limit is {limit:,} (max_message_bytes of gw.connect, "
+                f"the request has {nbytes:,} bytes, the limit is {limit:,} (max_message_bytes of gw.connect, "
                 "--max-message-bytes of gradwire serve). Send fewer rows at a time (.map), or smaller arrays",
                 reason="MESSAGE_TOO_LARGE",
             )
 
     def call(self, method: str, request: bytes) -> bytes:
         """One RPC: the response's bytes. GradwireError where it fails."""
-        self.require_size(request)
+        self.require_size(len(request))
         channel = self.channel()
         try:
             return channel.call(method, request, self._timeout)
@@ -215,7 +215,7 @@ class Client:
 
     def start(self, method: str, request: bytes, done: Callable[[bytes | None, GradwireError | None], None]) -> Any:
         """One RPC without waiting: `done` gets the response or the error, in another thread. Its grpc.Future."""
-        self.require_size(request)
+        self.require_size(len(request))
         try:
             future = self.channel().start(method, request, self._timeout)
         except ValueError:  # the channel was closed under the call

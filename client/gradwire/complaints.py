@@ -232,6 +232,8 @@ def array_conversion(type: TensorType) -> TracingError:
         text = f"this function does not take traced values ({type})"
     elif _writes_element(line):
         text = _WRITTEN.format(type=type)
+    elif re.search(r"\bnp\.full\(", line):
+        text = f"np.full takes no traced values ({type}). Write np.broadcast_to(x, shape)"
     elif type.dtype.is_integer and re.search(r"\w\s*\[", line):
         text = _INSTEAD["index"].format(type=type)
     else:

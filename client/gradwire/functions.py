@@ -21,7 +21,7 @@ from gradwire.numpy_functions.operands import value_as
 from gradwire.plans import Plan, call_of, make_plan, signature_key
 from gradwire.process import PROCESS
 from gradwire.steps import JvpStep, Step, VjpStep
-from gradwire.tracing import Captured, Trace, Tracer, active_trace
+from gradwire.tracing import Captured, Trace, Tracer, active_trace, leaked
 from gradwire.trees import Tree, flatten
 from gradwire_engine.errors import EngineError
 from gradwire_engine.transforms.apply import apply
@@ -129,6 +129,9 @@ class Remote:
             if constants is not None:
                 return plan, leaves, constants
         leaves, tree = flatten((args, kwargs))
+        for leaf in leaves:
+            if isinstance(leaf, Tracer):
+                raise leaked(leaf)  # no function is being traced here
         call = call_of(leaves, tree, self.leaf_names(tree))
         remembered, arrangement = self.arranged(call)
         plan = make_plan(remembered, arrangement, call)

@@ -68,7 +68,7 @@ def signature_key(positional: tuple[Any, ...], keywords: dict[str, Any]) -> tupl
 
 
 def _kind(leaf: Any) -> Any:
-    return (leaf.dtype.num, leaf.shape) if type(leaf) is np.ndarray else type(leaf)
+    return (leaf.dtype.num, leaf.shape) if isinstance(leaf, np.ndarray) else type(leaf)
 
 
 def leaf_type(leaf: Any, name: str) -> TensorType:
@@ -118,6 +118,7 @@ class Slot:
     """Where the rows stand, if not in front."""
     divisor: float
     """What it is divided by, 1 for nothing."""
+    nbytes: int
 
     def data(self, leaf: Any) -> Buffer:
         """The leaf's data: little-endian, in C order, rows first."""
@@ -178,6 +179,8 @@ class Plan:
     """Constants that the steps added, after those of the trace."""
     layout: Layout
     suffix: bytes
+    argument_bytes: int
+    """Data of all arguments."""
     results: tuple[Result, ...]
     result: Tree | None
     """None where the result is one leaf."""
@@ -275,6 +278,7 @@ def make_plan(remembered: Remembered, arrangement: Arrangement, call: Call) -> P
         extra=tuple(extra),
         layout=layout,
         suffix=suffix,
+        argument_bytes=sum([slot.nbytes for slot in slots if isinstance(slot, Slot)]),
         results=tuple([_result(arrangement, output, single, rows) for output in arrangement.results]),
         result=None if arrangement.result.is_leaf else arrangement.result,
         outputs=len(arrangement.outputs),
@@ -300,6 +304,7 @@ def _slot(leaf: int, port: Port, length: int | None, rows: int, call: Call) -> S
         pack=_PACK.get(dtype) if exact else None,
         axis=port.axis or None,
         divisor=divisor,
+        nbytes=nbytes,
     )
 
 

@@ -161,7 +161,12 @@ def activated(trace: Trace) -> Iterator[Trace]:
 def require_open(tracer: Tracer) -> None:
     """TracingError for a tracer whose function has returned."""
     if not tracer._trace.is_open:
-        raise TracingError(at_user_line(complaints.LEAKED.format(type=tracer._value.type)), reason="TRACER_LEAKED")
+        raise leaked(tracer)
+
+
+def leaked(tracer: Tracer) -> TracingError:
+    """The error for a tracer outside of its function."""
+    return TracingError(at_user_line(complaints.LEAKED.format(type=tracer._value.type)), reason="TRACER_LEAKED")
 
 
 def innermost(operands: Iterable[Any]) -> Trace | None:

@@ -51,9 +51,12 @@ class LocalClient:
     def last(self) -> SlicedEvaluate:
         return self.requests[-1]
 
-    def call(self, method: str, request: bytes) -> bytes:
-        if len(request) > self.max_message_bytes:
+    def require_size(self, nbytes: int) -> None:
+        if nbytes > self.max_message_bytes:
             raise InvalidRequestError("too large", reason="MESSAGE_TOO_LARGE")
+
+    def call(self, method: str, request: bytes) -> bytes:
+        self.require_size(len(request))
         try:
             return getattr(self, f"_{method.lower()}")(request)
         except EngineError as error:

@@ -53,6 +53,10 @@ def built(x: Any) -> Any:
     return np.array([x[0], 1.0])
 
 
+def full(x: Any) -> Any:
+    return np.full((3,), x[0])
+
+
 def filled(x: Any) -> Any:
     table = np.zeros(3)
     table[0] = x[0]
@@ -168,6 +172,7 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (augmented, "x[0] += 1.0", "np.where"),
     (converted, "np.asarray(x)", "Leave x as it is"),
     (built, "np.array([x[0], 1.0])", "np.stack"),
+    (full, "np.full(", "np.broadcast_to"),
     (filled, "table[0] = x[0]", "np.stack"),
     (accumulated, "table += x", r"a = a \+ x"),
     (as_float, "float(x[0])", "x.astype"),
@@ -231,6 +236,8 @@ def test_a_traced_value_that_escapes_is_named() -> None:
         gw.remote(lambda x: x + kept[0])(X)
     with pytest.raises(TracingError, match="used after its function has returned"):
         gw.remote(lambda x: kept[0])(X)
+    with pytest.raises(TracingError, match="used after its function has returned"):
+        gw.remote(lambda x: x)(kept[0])
 
 
 def test_a_value_of_an_inner_function_that_escapes_into_the_outer_is_named() -> None:

@@ -153,6 +153,18 @@ def test_arrays_of_any_layout(array: np.ndarray) -> None:
     assert_same(gw.grad(lambda x: np.sum(x**2))(array), (array * 2).astype(np.float64))
 
 
+def test_subclasses_of_arrays_are_arrays(tmp_path: Any) -> None:
+    for length in (2, 3):
+        stored = np.memmap(tmp_path / "x", dtype=np.float64, mode="w+", shape=(length,))
+        stored[:] = 2.0
+        assert_same(gw.grad(lambda x: np.sum(x**2))(stored), np.full(length, 4.0))
+    assert_same(gw.remote(lambda x: x * 2)(np.array([1, 2], dtype=np.longlong)), np.array([2, 4]))
+
+
+def test_long_names_are_cut() -> None:
+    assert gw.remote(lambda w: w["ä" * 300])({"ä" * 300: 1.0}) == 1.0
+
+
 # batches
 
 
