@@ -112,7 +112,9 @@ class Pending(Future[Any]):
 
 def submit(plan: Plan, client: Client, leaves: Leaves, constants: tuple[Constant, ...]) -> Pending:
     """Send a call without waiting for its result. The arguments may be changed as soon as this returns."""
-    exchange = Exchange(plan, client, _settled(leaves), constants)
+    if not plan.is_small or plan.constants(constants):  # else nothing is ever sent again
+        leaves = _settled(leaves)
+    exchange = Exchange(plan, client, leaves, constants)
     pending = Pending()
     into = collectors()
 

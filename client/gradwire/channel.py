@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-_VARIABLE: Final = "GRPC_ENABLE_FORK_SUPPORT"
+FORK_VARIABLE: Final = "GRPC_ENABLE_FORK_SUPPORT"
 _WAS_IMPORTED: Final = "grpc" in sys.modules
 if not _WAS_IMPORTED:
-    os.environ.setdefault(_VARIABLE, "1")
+    os.environ.setdefault(FORK_VARIABLE, "1")
 
 import grpc as grpc  # noqa: E402  # the other modules take it from here, and so not too early
 
-FORKS: Final = os.environ.get(_VARIABLE, "").lower() in ("1", "true", "yes", "on")
+FORKS: Final = os.environ.get(FORK_VARIABLE, "").lower() in ("1", "true", "yes", "on")
 """Whether gRPC survives a fork of this process."""
 
 SERVICE: Final = "gradwire.v1.GradientService"

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from gradwire.channel import FORK_VARIABLE
 from gradwire.errors import ServiceError
 
 _READY: Final = re.compile(rb"^gradwire \S+ ready grpc=(\S+) http=\S+$", re.MULTILINE)
@@ -51,7 +52,7 @@ class PrivateService:
                         "--listen", f"unix:{folder / 's'}", "--http-listen", "", "--parent-fd", str(read),
                     ],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, pass_fds=(read,),
-                    start_new_session=True, close_fds=True,
+                    start_new_session=True, env=_environment(),
                 )  # fmt: skip
         except OSError as error:
             os.close(write)
@@ -101,6 +102,11 @@ class PrivateService:
         if self._pipe >= 0:
             pipe, self._pipe = self._pipe, -1
             os.close(pipe)
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, without what the SDK itself has set in it for gRPC: a server does not fork."""
+    return {name: value for name, value in os.environ.items() if name != FORK_VARIABLE}
 
 
 def _require_service_extra() -> None:

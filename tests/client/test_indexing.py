@@ -49,10 +49,9 @@ def test_index_arrays_among_slices_and_integers(data: st.DataObject) -> None:
     parts = parts[:keep]
     if data.draw(st.booleans()):
         parts.insert(data.draw(st.integers(0, keep)), None)
-    if keep == len(shape) or data.draw(st.booleans()):
-        pass
-    else:
-        parts.append(Ellipsis)
+    if data.draw(st.booleans()):
+        # between all axes it stands for none, and still keeps index arrays apart
+        parts.insert(data.draw(st.integers(0, len(parts))) if keep == len(shape) else len(parts), Ellipsis)
     index = tuple(parts)
     assert_like_numpy(lambda x: x[index], numbered(shape))
 

@@ -48,13 +48,16 @@ class _Advanced(NamedTuple):
 def getitem(x: Tracer, index: Index) -> Array:
     """``x[index]`` with numpy's meaning."""
     parts = _expanded(x, index if type(index) is tuple else (index,))
-    arrays = any([not isinstance(part, (slice, int)) and part is not None for part in parts])
+    arrays = any([isinstance(part, (np.ndarray, Tracer)) for part in parts])
     x, advanced, places = _sliced(x, parts, arrays)
     return _gathered(x, advanced, places) if advanced else x
 
 
 def _expanded(x: Tracer, index: Sequence[Index]) -> list[Any]:
-    """One part for each axis, and None for each new one: slices, ints, integer arrays; masks become index arrays."""
+    """One part for each axis, and None for each new one: slices, ints, integer arrays; masks become index arrays.
+
+    An ellipsis that stands for no axis stays: it keeps the index arrays on its sides apart.
+    """
     parts: list[Any] = []
     ellipsis = -1
     used = 0
@@ -76,7 +79,9 @@ def _expanded(x: Tracer, index: Sequence[Index]) -> list[Any]:
         raise OutOfRangeError(
             at_user_line(f"too many indices for array: array is {x.ndim}-dimensional, but {used} were indexed")
         )
-    rest = [slice(None)] * (x.ndim - used)
+    rest: list[Any] = [slice(None)] * (x.ndim - used)
+    if ellipsis >= 0 and not rest:
+        rest = [Ellipsis]
     place = len(parts) if ellipsis < 0 else ellipsis
     return parts[:place] + rest + parts[place:]
 
@@ -128,6 +133,8 @@ def _sliced(x: Tracer, parts: Sequence[Any], arrays: bool) -> tuple[Tracer, list
     positions: list[int] = []
     axis = 0
     for position, part in enumerate(parts):
+        if part is Ellipsis:
+            continue
         if part is None:
             shape.append(1)
             continue
