@@ -520,7 +520,8 @@ def test_many_deaths_leave_no_descriptor_mapping_thread_or_process(make_pool: ob
                 worker.run(a_task(numbers(100_000)), PATIENCE)
             pool.release(worker)
         bell.wait_for(lambda turn=turn: len(bell.restarts) > turn and pool.states()["idle"] == 1)
-    assert held() == before
+    after = held()  # fewer where something of an earlier test ended in the meantime
+    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
 
 
 def test_tasks_survive_deaths_under_load_if_they_are_run_again(make_pool: object, bell: Bell) -> None:
