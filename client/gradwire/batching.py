@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from gradwire.arrangement import Arrangement, Call, Port
+from gradwire.arrangement import Arrangement, Call, Port, is_floating
 from gradwire.steps import refuse
 from gradwire.trees import Tree, is_container
 from gradwire_engine.builder import GraphBuilder
@@ -112,6 +111,11 @@ class VmapStep:
         for leaf, output in enumerate(inner.results):
             if output >= 0:
                 by_output[output] = (places[leaf], reductions[leaf])
+        whole = [
+            i for i, (_, reduction) in by_output.items() if reduction == MEAN and not is_floating(inner.outputs[i].type)
+        ]
+        if whole:
+            inner = _as_floats(inner, whole)
         by_input = dict(zip(inner.arguments, axes, strict=True))
         in_axes = [by_input.get(index) for index in range(len(inner.inputs))]
         out = [self._output(port, *by_output[index], function) for index, port in enumerate(inner.outputs)]
@@ -130,7 +134,7 @@ class VmapStep:
             if reduction not in (SUM, MEAN):
                 raise refuse(f"vmap: reduce holds {reduction!r}; each entry is 'sum', 'mean' or None")
             if port.type.dtype is DType.BOOL:
-                raise refuse(f"vmap: a result of {function} is bool and cannot be reduced; convert it with .astype")
+                raise refuse(f"vmap: a result of {function} is bool and cannot be summed; convert it with .astype")
             return replace(port, axis=None, power=port.power + (reduction == MEAN))
         rank = len(port.type.shape) + 1
         if not isinstance(place, int) or isinstance(place, bool) or not -rank <= place < rank:
@@ -160,26 +164,36 @@ def _static(inner: Arrangement, rows: int, in_axes: list[int | None], out: list[
 
 
 def _reduced(mapped: Arrangement, rows: int, out: list[Port]) -> Arrangement:
-    """Sums and means over a static axis: the transforms carried out, and the sums added to the graph."""
-    builder = GraphBuilder()
-    try:
-        graph = apply(mapped.graph, mapped.transforms)
-    except EngineError as error:
-        raise refuse(error.message, error.reason) from None
-    values = builder.inline(graph, [builder.input(one.name, one.type) for one in graph.inputs])
-    reduced = [
-        value if port.axis is not None else _over_rows(value, rows, port)
-        for value, port in zip(values, out, strict=True)
-    ]
-    finished = builder.finish(reduced, graph.output_names)
-    return replace(mapped, graph=finished, transforms=(), outputs=tuple([Port(type) for type in finished.output_types]))
+    """Sums and means over a static axis, added to the graph."""
+    return _with_outputs(
+        mapped,
+        lambda values: [
+            value if port.axis is not None else _over_rows(value, rows, port)
+            for value, port in zip(values, out, strict=True)
+        ],
+    )
 
 
 def _over_rows(value: Value, rows: int, port: Port) -> Value:
     total = sum_over(value, (0,))
-    if not port.power:
-        return total
-    if not total.dtype.is_floating:
-        total = astype(total, DType.FLOAT64)
-    with np.errstate(all="ignore"):
-        return total / float(rows)
+    return total / float(rows) if port.power else total
+
+
+def _as_floats(inner: Arrangement, outputs: list[int]) -> Arrangement:
+    """Some outputs as float64: a mean of integers and bools is floating point."""
+    return _with_outputs(
+        inner,
+        lambda values: [astype(value, DType.FLOAT64) if i in outputs else value for i, value in enumerate(values)],
+    )
+
+
+def _with_outputs(inner: Arrangement, change: Callable[[list[Value]], list[Value]]) -> Arrangement:
+    """The transforms carried out, and the outputs changed; not on a batch."""
+    builder = GraphBuilder()
+    try:
+        graph = apply(inner.graph, inner.transforms)
+    except EngineError as error:
+        raise refuse(error.message, error.reason) from None
+    values = builder.inline(graph, [builder.input(one.name, one.type) for one in graph.inputs])
+    finished = builder.finish(change(values), graph.output_names)
+    return replace(inner, graph=finished, transforms=(), outputs=tuple([Port(type) for type in finished.output_types]))

@@ -173,7 +173,7 @@ class _Gathered:
             if power:
                 by = float(self._rows) ** power
                 with np.errstate(all="ignore"):
-                    found = found / (found.dtype.type(by) if found.dtype.kind == "f" else by)
+                    found = found / found.dtype.type(by)
             leaves.append(found)
         return self._arrangement.result.build(leaves)
 

@@ -158,7 +158,7 @@ class Result:
             array = array[0]
         if self.divisor != 1.0:
             with np.errstate(all="ignore"):
-                array = array / (array.dtype.type(self.divisor) if array.dtype.kind == "f" else self.divisor)
+                array = array / array.dtype.type(self.divisor)
         if self.axis is not None:
             array = np.ascontiguousarray(np.moveaxis(array, 0, self.axis))
         return array if array.shape else array[()]

@@ -211,6 +211,8 @@ def test_reductions_over_rows(service: LocalClient) -> None:
     assert_same(gw.vmap(both, (None, 0), reduce="mean")(w, xs), (losses.mean(), gradients.mean(0)))
     assert_same(gw.vmap(both, (None, 0), reduce=(None, "sum"))(w, xs), (losses, gradients.sum(0)))
     assert_same(gw.vmap(lambda x: x, reduce="mean")(np.arange(4)), np.float64(1.5))
+    assert_same(gw.vmap(lambda x: x > 1, reduce="mean")(np.arange(4)), np.float64(0.5))
+    assert_same(gw.vmap(lambda x: x, reduce="mean")(np.array([3])), np.float64(3.0))
     assert np.isnan(gw.vmap(lambda x: x, reduce="mean")(np.zeros(0)))
 
 
@@ -444,7 +446,7 @@ def test_vmap_says_what_does_not_fit(service: LocalClient) -> None:
     refused(service, "in_axes holds 'x'", lambda: gw.vmap(f, in_axes="x")(X, X))
     refused(service, "out_axes holds 2", lambda: gw.vmap(f, out_axes=2)(X, X))
     refused(service, "'sum', 'mean' or None", lambda: gw.vmap(f, reduce="max")(X, X))
-    refused(service, "bool and cannot be reduced", lambda: gw.vmap(lambda x: x > 0, reduce="sum")(X))
+    refused(service, "bool and cannot be summed", lambda: gw.vmap(lambda x: x > 0, reduce="sum")(X))
 
 
 def test_tangents_and_cotangents_must_fit(service: LocalClient) -> None:
