@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line
+from gradwire.locations import Location, at_user_line
 from gradwire.numpy_functions import LIBRARY
 from gradwire.promotion import supported
 from gradwire.tracing import Captured, Trace, Tracer, activated, active_trace
@@ -34,6 +34,8 @@ class Captures:
     """Arrays, and values of the traces around it; the graph's last inputs, in order."""
     result: Tree
     """The structure of what it returned; one output of the graph a leaf."""
+    lines: tuple[Location | None, ...]
+    """For each node of the graph the user's line that it comes from."""
 
     @property
     def is_closed(self) -> bool:
@@ -81,18 +83,18 @@ def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> 
     """The graph, without captured inputs that no output needs."""
     paths = [path.strip("[].'") for path in tree.paths()]
     names = [_short(path) for path in paths] if len(outputs) > 1 or paths != [""] else []
-    graph = trace.builder.finish(outputs, names)
+    graph, lines = trace.builder.finish_with_notes(outputs, names)
     used = set(graph.outputs).union(*[node.operands for node in graph.nodes])
     kept = [i for i in range(len(trace.captured)) if declared + i in used]
     if len(kept) == len(trace.captured):
-        return Captures(graph, tuple(trace.captured), tree)
+        return Captures(graph, tuple(trace.captured), tree, lines)
     builder = GraphBuilder()
     wanted = {*range(declared), *[declared + i for i in kept]}
     values = [builder.input(one.name, one.type) if i in wanted else None for i, one in enumerate(graph.inputs)]
     for node in graph.nodes:
         values.extend(builder.copy(node, [values[n] for n in node.operands]))  # type: ignore[misc]
     pruned = builder.finish([values[n] for n in graph.outputs], graph.output_names)  # type: ignore[misc]
-    return Captures(pruned, tuple([trace.captured[i] for i in kept]), tree)
+    return Captures(pruned, tuple([trace.captured[i] for i in kept]), tree, lines)
 
 
 def _short(name: str) -> str:

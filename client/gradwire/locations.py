@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import os
 import sys
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,10 +23,20 @@ class Location(NamedTuple):
 
     file: str
     line: int
-    text: str
+
+    @property
+    def text(self) -> str:
+        """What stands there, if it can be read."""
+        return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def short(self) -> str:
+        """As it is shown in a table: the file without its folder, and the line."""
+        return f"{os.path.basename(self.file)}:{self.line}"
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.text}" if self.text else f"{self.file}:{self.line}"
+        text = self.text
+        return f"{self.file}:{self.line}: {text}" if text else f"{self.file}:{self.line}"
 
 
 def user_location() -> Location | None:
@@ -34,7 +45,7 @@ def user_location() -> Location | None:
     while frame is not None:
         file = frame.f_code.co_filename
         if _is_user_code(file):
-            return Location(file, frame.f_lineno, linecache.getline(file, frame.f_lineno).strip())
+            return Location(file, frame.f_lineno)
         following = frame.f_back
         if following is None:
             return None
@@ -42,6 +53,7 @@ def user_location() -> Location | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def _is_user_code(file: str) -> bool:
     if file.startswith("<frozen") or file.startswith("<__array_function__"):
         return False

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import html
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from gradwire.batching import VmapStep
+from gradwire.capture import Captures
 from gradwire.client import current_client, parsed
 from gradwire.errors import TracingError
 from gradwire.functions import Remote, as_remote
-from gradwire.locations import at_user_line
+from gradwire.locations import Location, at_user_line
 from gradwire.plans import call_of, leaf_type
 from gradwire.promotion import as_type
 from gradwire.steps import GradStep, JacobianStep, VjpStep, refuse
@@ -26,7 +28,11 @@ from gradwire_engine.program import JacobianMode, Program
 from gradwire_engine.types import TensorType
 
 Mode = Literal["forward", "reverse"]
-_WIDEST_CELL = 36
+_WIDEST_CELL: Final = 36
+_FIRST_VALUE: Final = "first value that is not finite"
+_FIRST_DERIVATIVE: Final = "first {} that is not finite"
+_CELL: Final = "text-align: left; padding: 0 0.8em 0 0; font-family: monospace; white-space: pre"
+_MARKED: Final = "background: #c62828; color: #ffffff"
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,14 @@ class TraceRow:
     first_non_finite: bool
     """The first value, in order of computation, that holds a NaN or an infinity."""
     first_non_finite_derivative: bool
+    """The same of its derivatives, in the order of the mode."""
+    line: Location | None = None
+    """The user's line that computes it, where it is known."""
 
 
 @dataclass(frozen=True)
 class TraceTable:
-    """The table; ``print`` shows it."""
+    """The table; ``print`` shows it, and so do notebooks."""
 
     rows: tuple[TraceRow, ...]
     columns: tuple[str, ...]
@@ -53,8 +62,8 @@ class TraceTable:
     """The rows that are returned."""
 
     def __str__(self) -> str:
-        heading = ["value", "is", "result", *self.columns, ""]
-        lines = [[*self._cells(row), self._remark(place, row)] for place, row in enumerate(self.rows)]
+        heading = self._heading()
+        lines = [self._cells(place, row) for place, row in enumerate(self.rows)]
         widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
         texts = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [heading, *lines]
@@ -62,24 +71,64 @@ class TraceTable:
         texts.insert(1, "  ".join("-" * width for width in widths))
         return "\n".join(text.rstrip() for text in texts)
 
-    def _cells(self, row: TraceRow) -> list[str]:
+    def _repr_html_(self) -> str:
+        """The table for a notebook: the first value and derivative that are not finite stand out."""
+        heading = "".join(_html_cell("th", text) for text in self._heading())
+        lines = []
+        for place, row in enumerate(self.rows):
+            marked = {2} if row.first_non_finite else set()
+            if row.first_non_finite_derivative:
+                marked.update(3 + i for i, one in enumerate(row.derivatives) if one is not None and not _finite(one))
+            cells = "".join(_html_cell("td", text, i in marked) for i, text in enumerate(self._cells(place, row)))
+            lines.append(f"<tr>{cells}</tr>")
+        return f"<table><thead><tr>{heading}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+    def _heading(self) -> list[str]:
+        return ["value", "is", "result", *self.columns, *(["line"] if self._has_lines else []), ""]
+
+    def _cells(self, place: int, row: TraceRow) -> list[str]:
         expression = "input" if row.expression == row.name else row.expression
-        return [row.name, expression, _shown(row.result), *[_shown(one) for one in row.derivatives]]
+        lines = [_line_text(row.line)] if self._has_lines else []
+        derivatives = [_shown(one) for one in row.derivatives]
+        return [row.name, expression, _shown(row.result), *derivatives, *lines, self._remark(place, row)]
+
+    @property
+    def _has_lines(self) -> bool:
+        return any(row.line is not None for row in self.rows)
 
     def _remark(self, place: int, row: TraceRow) -> str:
         remarks = ["returned"] if place in self.outputs else []
         if row.first_non_finite:
-            remarks.append("first value that is not finite")
+            remarks.append(_FIRST_VALUE)
         if row.first_non_finite_derivative:
-            remarks.append("first derivative that is not finite")
+            remarks.append(_FIRST_DERIVATIVE.format("tangent" if self.mode == "forward" else "adjoint"))
         return ", ".join(remarks)
+
+
+def _html_cell(kind: str, text: str, is_marked: bool = False) -> str:
+    style = f"{_CELL}; {_MARKED}" if is_marked else _CELL
+    return f'<{kind} style="{style}">{html.escape(text)}</{kind}>'
+
+
+def _line_text(line: Location | None) -> str:
+    if line is None:
+        return ""
+    return f"{line.short}  {_cut(line.text)}".rstrip()
+
+
+def _finite(value: Any) -> bool:
+    return bool(np.isfinite(value).all())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return ""
     text = np.array2string(np.asarray(value), precision=6, threshold=8, edgeitems=2, separator=", ").replace("\n", "")
-    return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
+    return _cut(text)
 
 
 def explain(fun: Callable[..., Any], *args: Any, mode: str | None = None, seeds: Any = None) -> TraceTable:
@@ -116,7 +165,15 @@ def explain_remote(function: Remote, args: tuple[Any, ...], *, mode: str | None,
         seeds=_seeds(seeds, chosen, tree.children[0], call.types, arrangement, remembered),
     )
     data = current_client().call("Explain", join(request))
-    return _table(parsed(service_pb2.ExplainResponse, data), chosen)
+    return _table(parsed(service_pb2.ExplainResponse, data), chosen, _lines_of_values(remembered.captures))
+
+
+def _lines_of_values(captures: Captures) -> list[Location | None]:
+    """For each value of the graph the user's line that it comes from."""
+    lines: list[Location | None] = [None] * len(captures.graph.inputs)
+    for node, line in zip(captures.graph.nodes, captures.lines, strict=True):
+        lines += [line] * len(node.results)
+    return lines
 
 
 def _mode_of(function: Remote) -> Mode:
@@ -157,7 +214,9 @@ def _seeds(
     return found
 
 
-def _table(response: Any, mode: Mode) -> TraceTable:
+def _table(response: Any, mode: Mode, lines: Sequence[Location | None]) -> TraceTable:
+    """The service's table, with the user's lines unless it has other values than the graph that was sent."""
+    known = lines if len(lines) == len(response.rows) else [None] * len(response.rows)
     rows = tuple(
         TraceRow(
             row.name,
@@ -166,8 +225,9 @@ def _table(response: Any, mode: Mode) -> TraceTable:
             tuple([_derivative(one) for one in row.derivatives]),
             row.first_non_finite,
             row.first_non_finite_derivative,
+            line,
         )
-        for row in response.rows
+        for row, line in zip(response.rows, known, strict=True)
     )
     return TraceTable(rows, tuple(response.columns), mode, tuple(response.outputs))
 

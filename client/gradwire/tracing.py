@@ -23,7 +23,7 @@ import numpy as np
 
 from gradwire import complaints
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line
+from gradwire.locations import at_user_line, user_location
 from gradwire.promotion import supported
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.types import DType, TensorType
@@ -69,7 +69,8 @@ class Trace:
 
     library: Library
     parent: Trace | None = None
-    builder: GraphBuilder = field(default_factory=GraphBuilder)
+    builder: GraphBuilder = field(default_factory=lambda: GraphBuilder(user_location))
+    """Notes at each node the user's line that it comes from."""
     captured: list[Captured | Tracer] = field(default_factory=list)
     """What the inputs after the declared ones are: arrays, and values of outer traces; in order."""
     is_open: bool = True

@@ -7,7 +7,7 @@ Inputs may be added at any time: values are renumbered, inputs first, when the g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,14 @@ from gradwire_engine.value import Value
 
 
 class GraphBuilder:
-    """A graph under construction. Not shared between threads."""
+    """A graph under construction. Not shared between threads.
 
-    def __init__(self) -> None:
+    `note` is asked at each new node for something to remember beside it, in `finish_with_notes`.
+    """
+
+    def __init__(self, note: Callable[[], Any] | None = None) -> None:
+        self._note = note
+        self._notes: list[Any] = []
         self._inputs: list[tuple[Input, int]] = []
         self._nodes: list[tuple[Node, tuple[Value, ...]]] = []
         self._interned: dict[tuple[object, ...], tuple[Value, ...]] = {}
@@ -86,6 +91,8 @@ class GraphBuilder:
         values = tuple([Value(self, self._count + i, type) for i, type in enumerate(results)])
         self._count += len(values)
         self._nodes.append((Node(record, numbers, attributes, tuple(subgraphs), results), values))
+        if self._note is not None:
+            self._notes.append(self._note())
         self._interned[key] = values
         return values
 
@@ -105,13 +112,21 @@ class GraphBuilder:
 
     def finish(self, outputs: Sequence[Value], names: Sequence[str] = ()) -> Graph:
         """The graph that returns `outputs`: inputs first, then the nodes that the outputs need, in order."""
+        return self.finish_with_notes(outputs, names)[0]
+
+    def finish_with_notes(self, outputs: Sequence[Value], names: Sequence[str] = ()) -> tuple[Graph, tuple[Any, ...]]:
+        """As `finish`, and what was noted at each of its nodes; nothing where nothing was."""
         needed = bytearray(self._count)
         for output in outputs:
             needed[output.number] = 1
         kept: list[tuple[Node, tuple[Value, ...]]] = []
-        for node, values in reversed(self._nodes):
+        notes: list[Any] = []
+        for index in reversed(range(len(self._nodes))):
+            node, values = self._nodes[index]
             if any([needed[value.number] for value in values]):
                 kept.append((node, values))
+                if self._notes:
+                    notes.append(self._notes[index])
                 for operand in node.operands:
                     needed[operand] = 1
         renumbered = [0] * self._count
@@ -125,7 +140,7 @@ class GraphBuilder:
                 following += 1
             nodes.append(node._replace(operands=tuple([renumbered[n] for n in node.operands])))
         returned = tuple(renumbered[output.number] for output in outputs)
-        return Graph(self.inputs, tuple(nodes), returned, tuple(names))
+        return Graph(self.inputs, tuple(nodes), returned, tuple(names)), tuple(reversed(notes))
 
 
 def result_types(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests.client.local import LocalClient
 
 import gradwire as gw
+from gradwire import checking
 from gradwire_engine.op import Partials
 from gradwire_engine.ops.table import OPS
 
@@ -53,6 +55,50 @@ def test_a_wrong_second_derivative_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_hidden_dependence_is_found() -> None:
     with pytest.raises(AssertionError, match="central differences"):
         gw.check_grads(lambda x: np.sum(gw.stop_gradient(x) * x), (X,), order=1)
+
+
+def test_a_failure_shows_the_direction_both_numbers_and_the_likely_operand(monkeypatch: pytest.MonkeyPatch) -> None:
+    def g(w: Any, x: Any) -> Any:
+        return np.sum(np.cos(w["scale"]) * np.sin(w["shift"] + x))
+
+    wrong = Partials(lambda attributes, x, r: (x[0].emit("sin"),))  # the sign is missing
+    monkeypatch.setitem(OPS["cos"].__dict__, "derivative", wrong)
+    for modes in (("forward",), ("reverse",)):
+        with pytest.raises(gw.CheckError) as caught:
+            gw.check_grads(g, ({"scale": 0.5, "shift": 0.25}, X), order=1, modes=modes)
+        first, direction, blamed, others = str(caught.value).splitlines()
+        assert re.match(rf"{modes[0]} mode of g does not agree with central differences.*got .*, expected ", first)
+        assert re.fullmatch(r"  along w\['scale'\] = \S+, w\['shift'\] = \S+, x = \[.*\]", direction)
+        numbers = re.fullmatch(
+            r"  likely operand: argument w\['scale'\]: got (\S+), expected (\S+), relative error .*", blamed
+        )
+        assert numbers is not None
+        assert float(numbers[1]) == pytest.approx(-float(numbers[2]))
+        assert others == "  no fault along w['shift'], x"
+
+
+def test_the_likely_operand_of_a_wrong_second_derivative(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Partials(lambda attributes, x, r: (x[0].emit("sin"),))
+    monkeypatch.setitem(OPS["cos"].__dict__, "derivative", wrong)
+    with pytest.raises(gw.CheckError, match=r"(?s)derivative of <lambda> .*likely operand: argument x"):
+        gw.check_grads(lambda x, y: np.sum(np.sin(x)) + np.sum(y) ** 2, (X, 2.0))
+
+
+def test_a_hidden_dependence_is_blamed_on_its_argument() -> None:
+    with pytest.raises(gw.CheckError, match=r"likely operand: argument y: got 0.0, expected .*\n  no fault along x$"):
+        gw.check_grads(lambda x, y: np.sin(x) + gw.stop_gradient(np.exp(y)), (0.5, 0.25))
+
+
+def test_modes_that_disagree_with_each_other_only_slightly_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = checking._Probe.gradients
+
+    def nearly(self: Any, weights: Any) -> list[Any]:
+        first, second = right(self, weights)
+        return [first, second * (1 + 1e-7)]
+
+    monkeypatch.setattr(checking._Probe, "gradients", nearly)
+    with pytest.raises(gw.CheckError, match=r"does not agree with forward mode(?s:.*)likely operand: argument y"):
+        gw.check_grads(lambda x, y: x * y, (0.5, 0.25), order=1)
 
 
 def test_a_nan_is_found() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,7 @@ def test_explain_prints_the_table(capsys: pytest.CaptureFixture[str], file: str,
     assert (status, err) == (0, "")
     assert "multiply(x, y)" in out
     assert "d/dx" in out
+    assert re.search(r"functions\.py:\d+  return ", out)
     status, out, _ = said(
         capsys, "explain", f"{file}:f", "--at", "y=2", "--at", "x=1.5", "--mode", "reverse", "--target", "a:1"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.client.evaluating import assert_same
 from tests.client.local import LocalClient
 
 import gradwire as gw
+from gradwire.tables import TraceRow, TraceTable
 
 
 def f(x: Any, y: Any) -> Any:
@@ -96,7 +98,7 @@ def test_a_forward_table() -> None:
     assert_same([row.result for row in table.rows], [1.5, 2.0, np.sin(1.5), 3.0, np.sin(1.5) + 3.0])
     assert_same(table.rows[4].derivatives, (np.cos(1.5) + 2.0, np.float64(1.5)))
     text = str(table).splitlines()
-    assert text[0].split() == ["value", "is", "result", "d/dx", "d/dy"]
+    assert text[0].split() == ["value", "is", "result", "d/dx", "d/dy", "line"]
     assert text[2].split()[:3] == ["x", "input", "1.5"]
     assert text[-1].endswith("returned")
 
@@ -123,6 +125,72 @@ def test_the_first_value_that_is_not_finite_is_marked() -> None:
     table = gw.explain(lambda x: np.sqrt(x) - 1.0, -1.0)
     assert [row.first_non_finite for row in table.rows].count(True) == 1
     assert "first value that is not finite" in str(table)
+
+
+def steps(x: Any) -> Any:
+    root = np.sqrt(x)  # <the root> & its derivative
+    return 2.0 * root
+
+
+def test_the_user_s_lines_stand_beside_the_values() -> None:
+    table = gw.explain(steps, 4.0)
+    first = steps.__code__.co_firstlineno
+    by_expression = {row.expression.split("(")[0]: row.line for row in table.rows if row.line is not None}
+    assert {name: line.line for name, line in by_expression.items()} == {
+        "sqrt": first + 1,
+        "constant": first + 2,
+        "multiply": first + 2,
+    }
+    assert by_expression["sqrt"].file == __file__
+    assert table.rows[0].line is None
+    assert f"test_looking_inside.py:{first + 2}  return 2.0 * root" in str(table)
+
+
+def test_lines_follow_a_graph_that_loses_operations_and_arrays() -> None:
+    def g(x: Any) -> Any:
+        np.sum(TABLE @ x)  # needed by nothing
+        return np.sin(x) + np.sum(TABLE[0])
+
+    table = gw.explain(g, np.ones(10), seeds=(np.ones(10),))
+    lines = {row.expression.split("(")[0]: row.line for row in table.rows}
+    sine = lines["sin"]
+    assert sine is not None
+    assert sine.line == g.__code__.co_firstlineno + 2
+    assert not any(row.expression.startswith("dot") for row in table.rows)
+
+
+def test_what_a_loaded_graph_or_an_inner_gradient_computes_is_at_the_line_of_its_call() -> None:
+    graph = gw.trace(steps, 4.0)
+
+    def g(x: Any) -> Any:
+        return graph(x) + gw.grad(steps)(x)
+
+    lines = {row.line.line for row in gw.explain(g, 4.0).rows if row.line is not None}
+    assert lines == {g.__code__.co_firstlineno + 1}
+
+
+def test_notebooks_show_the_table_with_the_first_bad_numbers_marked() -> None:
+    text = gw.grad(steps).explain(0.0)._repr_html_()
+    table = ElementTree.fromstring(text)
+    rows = [[cell.text or "" for cell in row] for row in table.iter("tr")]
+    assert rows[0] == ["value", "is", "result", "d out0", "line", ""]
+    assert rows[1][:4] == ["x", "input", "0.", "inf"]
+    assert rows[1][-1] == "first adjoint that is not finite"
+    marked = [cell.text for cell in table.iter("td") if "background" in cell.attrib["style"]]
+    assert marked == ["inf"]
+    marked = [
+        cell.text
+        for cell in ElementTree.fromstring(gw.explain(steps, -1.0)._repr_html_()).iter("td")
+        if "background" in cell.attrib["style"]
+    ]
+    assert marked == ["nan", "nan"]
+
+
+def test_notebooks_get_no_markup_from_a_function() -> None:
+    assert "# &lt;the root&gt; &amp; " in gw.explain(steps, 4.0)._repr_html_()
+    row = TraceRow("<b>x</b>", '"><script>', 1.0, (np.array([1.0]),), False, False)
+    text = TraceTable((row,), ("<i>",), "forward", (0,))._repr_html_()
+    assert not any(markup in text for markup in ("<b>", "<script>", "<i>"))
 
 
 def test_integers_have_no_derivatives() -> None:

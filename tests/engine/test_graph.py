@@ -165,6 +165,20 @@ def test_a_builder_can_finish_more_than_once() -> None:
     assert operations(builder.finish([cos(sin(x))])) == ["sin", "cos"]
 
 
+def test_notes_stay_beside_the_nodes_that_are_kept() -> None:
+    places = iter(["first", "dead", "last"])
+    builder = GraphBuilder(lambda: next(places))
+    x = builder.input("x", F64)
+    first = sin(x)
+    cos(x)
+    sin(x)  # the first node again
+    graph, notes = builder.finish_with_notes([sin(first)])
+    assert operations(graph) == ["sin", "sin"]
+    assert notes == ("first", "last")
+    plain = GraphBuilder()
+    assert plain.finish_with_notes([sin(plain.input("x", F64))])[1] == ()
+
+
 def test_outputs_may_repeat_and_may_be_inputs() -> None:
     builder = GraphBuilder()
     x = builder.input("x", F64)
