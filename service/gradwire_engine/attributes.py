@@ -207,3 +207,16 @@ class Scatter(Attributes):
     @property
     def mentions_rows(self) -> bool:
         return ROWS in self.shape
+
+
+@dataclass(frozen=True, slots=True)
+class TriangularSolve(Attributes):
+    """Which triangle of the matrix is read, whether it is transposed, and whether ones stand for its diagonal."""
+
+    lower: bool = True
+    transposed: bool = False
+    unit_diagonal: bool = False
+
+    def turned(self) -> TriangularSolve:
+        """The same with the transposed matrix."""
+        return TriangularSolve(self.lower, not self.transposed, self.unit_diagonal)

@@ -114,6 +114,8 @@ class Domain:
     high: float = 2.0
     avoid: tuple[float, ...] = ()
     clearance: float = 0.1
+    ramp: float = 0.0
+    """Matrices have 1, 2, 3, … times this added along the diagonal: they are regular, and no eigenvalue is repeated."""
 
 
 @dataclass(frozen=True)

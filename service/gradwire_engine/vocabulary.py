@@ -152,6 +152,28 @@ def dot_general(x: Value, y: Value, attributes: a.DotGeneral) -> Value:
     return x.emit("dot_general", y, attributes=attributes)
 
 
+def matmul(x: Value, y: Value) -> Value:
+    """Products of matrices in the last two axes; the axes before them are the same in both."""
+    rank = len(x.shape)
+    stack = tuple(range(rank - 2))
+    return dot_general(x, y, a.DotGeneral((rank - 1,), (rank - 2,), stack, stack))
+
+
+def matrix_transpose(x: Value) -> Value:
+    """The last two axes exchanged."""
+    return move_axis(x, len(x.shape) - 1, len(x.shape) - 2)
+
+
+def solve(matrix: Value, right: Value) -> Value:
+    """x with matrix x = right."""
+    return matrix.emit("solve", right)
+
+
+def triangular_solve(matrix: Value, right: Value, attributes: a.TriangularSolve | None = None) -> Value:
+    """x with triangle x = right, the triangle of the matrix that the attributes say: the lower one without any."""
+    return matrix.emit("triangular_solve", right, attributes=attributes or a.TriangularSolve())
+
+
 def gather(x: Value, indices: Value, attributes: a.Gather) -> Value:
     """Elements of x at indices."""
     return x.emit("gather", indices, attributes=attributes)

@@ -72,6 +72,8 @@ class Application:
         for point in domain.avoid:
             sign = np.where(found < point, -1.0, 1.0)
             found = np.where(np.abs(found - point) < domain.clearance, point + sign * domain.clearance * 1.5, found)
+        if domain.ramp:
+            found += np.eye(*type.shape[-2:]) * domain.ramp * np.arange(1, type.shape[-1] + 1)
         return np.asarray(found, dtype=type.dtype.numpy)
 
     def _integers(self, index: int, rng: np.random.Generator) -> np.ndarray:

@@ -313,6 +313,29 @@ def _scatter_add(d: _Drawing, op: Op) -> Sequence[Value]:
     return d.builder.emit_all(op, (updates, indices), attributes)
 
 
+def _matrices(d: _Drawing, shape: tuple[int, ...]) -> Value:
+    """A stack of matrices; of regular ones, whose singular values differ, where values are to stay tame."""
+    x = d.of(TensorType(d.dtype("f"), shape))
+    if not d.tame:
+        return x
+    ramp = np.eye(*shape[-2:]) * 2.0 * np.arange(1, shape[-1] + 1)
+    return expit(x) - 0.5 + broadcast_to(d.builder.constant(ramp.astype(x.dtype.numpy)), shape)
+
+
+def _square(d: _Drawing, op: Op) -> Sequence[Value]:
+    n = d.integer(0, 3)
+    return d.builder.emit_all(op, [_matrices(d, (*d.shape(0, 1), n, n))])
+
+
+def _system(d: _Drawing, op: Op) -> Sequence[Value]:
+    n = d.integer(0, 3)
+    matrices = _matrices(d, (*d.shape(0, 1), n, n))
+    right = d.of(matrices.type.with_shape((*matrices.shape[:-1], d.integer(0, 2))))
+    triangular = op.attributes is a.TriangularSolve
+    attributes = a.TriangularSolve(d.flag(), d.flag(), d.flag()) if triangular else a.NONE
+    return d.builder.emit_all(op, [matrices, right], attributes)
+
+
 def _call(d: _Drawing, op: Op) -> Sequence[Value]:
     callee = d.draw(graphs(max_nodes=3, dtypes=d.dtypes, tame=d.tame, calls=False))
     operands = [d.of(type) for type in callee.input_types]
@@ -334,6 +357,9 @@ _BY_NAME: dict[str, Recipe] = {
     "dot_general": _dot_general,
     "gather": _gather,
     "scatter_add": _scatter_add,
+    "cholesky": _square,
+    "triangular_solve": _system,
+    "solve": _system,
     "call": _call,
 }
 

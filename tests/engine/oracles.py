@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
+from tests.engine import oracles_linear_algebra
 from tests.engine.places import MOVES, landing, moved
 
 Function = Callable[..., Any]
@@ -182,6 +183,7 @@ def _numpy_like(xp: Any, erf: Function, erfc: Function, expit: Function) -> dict
         "dot_general": lambda a, x, y: xp.einsum(subscripts(a, (x.ndim, y.ndim)), x, y),
         "scatter_add": _scatter_add(xp),
         **{name: _mover(name, xp) for name in MOVES},
+        **oracles_linear_algebra.numpy_like(xp),
     }
 
 
@@ -376,6 +378,7 @@ class _Torch:
             "dot_general": lambda a, x, y: torch.einsum(subscripts(a, (x.ndim, y.ndim)), x, y),
             "scatter_add": _scatter_add(xp),
             **{name: _mover(name, xp) for name in MOVES},
+            **oracles_linear_algebra.torch_functions(torch),
         }
 
     def _tensors(self, arrays: Sequence[np.ndarray]) -> list[Any]:

@@ -156,6 +156,7 @@ class Node(google.protobuf.message.Message):
     SCATTER_FIELD_NUMBER: builtins.int
     SCAN_FIELD_NUMBER: builtins.int
     WHILE_FIELD_NUMBER: builtins.int
+    TRIANGULAR_SOLVE_FIELD_NUMBER: builtins.int
     op: gradwire.v1.ops_pb2.Op.ValueType
     """What is computed."""
     @property
@@ -224,6 +225,10 @@ class Node(google.protobuf.message.Message):
     def scan(self) -> global___ScanAttributes:
         """For SCAN."""
 
+    @property
+    def triangular_solve(self) -> global___TriangularSolveAttributes:
+        """For TRIANGULAR_SOLVE."""
+
     def __init__(
         self,
         *,
@@ -244,10 +249,11 @@ class Node(google.protobuf.message.Message):
         gather: global___GatherAttributes | None = ...,
         scatter: global___ScatterAttributes | None = ...,
         scan: global___ScanAttributes | None = ...,
+        triangular_solve: global___TriangularSolveAttributes | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "shape", b"shape", "slice", b"slice", "while", b"while"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "while", b"while"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while"] | None: ...
+    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve"] | None: ...
 
 global___Node = Node
 
@@ -569,6 +575,32 @@ class ScatterAttributes(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["batch_dims", b"batch_dims", "offset_dims", b"offset_dims", "shape", b"shape"]) -> None: ...
 
 global___ScatterAttributes = ScatterAttributes
+
+@typing.final
+class TriangularSolveAttributes(google.protobuf.message.Message):
+    """Attributes of TRIANGULAR_SOLVE."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOWER_FIELD_NUMBER: builtins.int
+    TRANSPOSED_FIELD_NUMBER: builtins.int
+    UNIT_DIAGONAL_FIELD_NUMBER: builtins.int
+    lower: builtins.bool
+    """Whether the lower triangle of the matrix is read; else the upper one. The other triangle is never looked at."""
+    transposed: builtins.bool
+    """Whether the transposed triangle is solved with."""
+    unit_diagonal: builtins.bool
+    """Whether ones stand for the diagonal, which then is not looked at either."""
+    def __init__(
+        self,
+        *,
+        lower: builtins.bool = ...,
+        transposed: builtins.bool = ...,
+        unit_diagonal: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["lower", b"lower", "transposed", b"transposed", "unit_diagonal", b"unit_diagonal"]) -> None: ...
+
+global___TriangularSolveAttributes = TriangularSolveAttributes
 
 @typing.final
 class ScanAttributes(google.protobuf.message.Message):

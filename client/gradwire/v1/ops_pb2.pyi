@@ -277,6 +277,19 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     """(condition constants, body constants, carries) -> final carries. subgraphs[0] takes (condition constants, carries) to a
     bool scalar, subgraphs[1] takes (body constants, carries) to carries. Attribute `while`.
     """
+    OP_CHOLESKY: _Op.ValueType  # 210
+    """Linear algebra on stacks of matrices: the last two axes are a matrix, the axes before them (…) are the same in all operands. A
+    matrix that is not finite, or whose factorisation fails, gives NaN in its own place of the stack. Structural zeros are not
+    tracked.
+
+    (a: F[…, n, n]) -> L, lower triangular with L Lᵀ = (a + aᵀ) / 2; NaN where that is not positive definite.
+    """
+    OP_TRIANGULAR_SOLVE: _Op.ValueType  # 211
+    """(a: F[…, n, n], b: F[…, n, k]) -> x with T x = b, T a triangle of a; NaN where T has a zero on its diagonal. Attribute
+    `triangular_solve`.
+    """
+    OP_SOLVE: _Op.ValueType  # 212
+    """(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
 
 class Op(_Op, metaclass=_OpEnumTypeWrapper):
     """The operations. The set is closed, and every operation is total: it has a result for every bit pattern of its operands,
@@ -541,4 +554,17 @@ OP_WHILE: Op.ValueType  # 203
 """(condition constants, body constants, carries) -> final carries. subgraphs[0] takes (condition constants, carries) to a
 bool scalar, subgraphs[1] takes (body constants, carries) to carries. Attribute `while`.
 """
+OP_CHOLESKY: Op.ValueType  # 210
+"""Linear algebra on stacks of matrices: the last two axes are a matrix, the axes before them (…) are the same in all operands. A
+matrix that is not finite, or whose factorisation fails, gives NaN in its own place of the stack. Structural zeros are not
+tracked.
+
+(a: F[…, n, n]) -> L, lower triangular with L Lᵀ = (a + aᵀ) / 2; NaN where that is not positive definite.
+"""
+OP_TRIANGULAR_SOLVE: Op.ValueType  # 211
+"""(a: F[…, n, n], b: F[…, n, k]) -> x with T x = b, T a triangle of a; NaN where T has a zero on its diagonal. Attribute
+`triangular_solve`.
+"""
+OP_SOLVE: Op.ValueType  # 212
+"""(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
 global___Op = Op

@@ -438,6 +438,16 @@ def _read_scatter(message: graph_pb2.ScatterAttributes) -> a.Scatter:
     return a.Scatter(message.batch_dims, message.offset_dims, tuple(message.shape))
 
 
+def _write_triangular_solve(value: a.TriangularSolve, entry: graph_pb2.Node) -> None:
+    message = entry.triangular_solve
+    message.lower, message.transposed, message.unit_diagonal = value.lower, value.transposed, value.unit_diagonal
+    message.SetInParent()
+
+
+def _read_triangular_solve(message: graph_pb2.TriangularSolveAttributes) -> a.TriangularSolve:
+    return a.TriangularSolve(message.lower, message.transposed, message.unit_diagonal)
+
+
 _Family = tuple[str, Callable[[Any, graph_pb2.Node], None], Callable[[Any], Attributes]]
 
 _FAMILIES: Final[dict[type[Attributes], _Family]] = {
@@ -454,4 +464,5 @@ _FAMILIES: Final[dict[type[Attributes], _Family]] = {
     a.DotGeneral: ("dot_general", _write_dot_general, _read_dot_general),
     a.Gather: ("gather", _write_gather, _read_gather),
     a.Scatter: ("scatter", _write_scatter, _read_scatter),
+    a.TriangularSolve: ("triangular_solve", _write_triangular_solve, _read_triangular_solve),
 }

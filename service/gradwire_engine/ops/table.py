@@ -13,6 +13,7 @@ from gradwire_engine.ops import (
     control,
     creation,
     indexing,
+    linear_algebra,
     predicates,
     reductions,
     selection,
@@ -43,5 +44,6 @@ OPS: Final = _closed(
     reductions.OPS,
     contraction.OPS,
     indexing.OPS,
+    linear_algebra.OPS,
     control.OPS,
 )
