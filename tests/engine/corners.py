@@ -38,13 +38,23 @@ INF, NAN = np.inf, np.nan
 
 @dataclass(frozen=True)
 class Corner:
-    """A function, a point, and the derivative there by each input (None where another row says it)."""
+    """A function, a point, and the derivatives there.
+
+    `expected` has the derivative of the first output by each input, `second` a row of derivatives of these for each
+    input: by the first, by the second. One number stands for all. Second is None where first derivatives are infinite
+    and the second are sums of infinities, whose order the modes do not share.
+    """
 
     case: str
     function: Callable[..., Value]
     point: Point
     expected: Sequence[Any]
     value: Any = None
+    second: Any = 0.0
+
+    def second_by(self, first: int, then: int) -> Any:
+        """The derivative by one input, then by another."""
+        return self.second if np.ndim(self.second) == 0 else self.second[first][then]
 
 
 def op(name: str) -> Callable[..., Value]:
@@ -80,6 +90,8 @@ CORNERS = (
     Corner("the largest, at a tie", over("max"), [[3.0, 1.0, 3.0]], [[0.5, 0.0, 0.5]]),
     Corner("the smallest, at a tie", over("min"), [[3.0, 1.0, 1.0]], [[0.0, 0.5, 0.5]]),
     Corner("the largest of equal ones", over("max"), [[2.0] * 4], [[0.25] * 4]),
+    Corner("the largest of one", over("max"), [[2.0]], [[1.0]]),
+    Corner("the largest of all -inf", over("max"), [[-INF, -INF]], [[0.5, 0.5]], -INF),
     Corner("relu at 0", op("relu"), [0.0], [0.0]),
     Corner("leaky relu at 0", lambda x: where(x > 0.0, x, x * 0.1), [0.0], [0.1]),
     Corner("clip at its lower bound", clip, [1.0, 1.0, 2.0], [0.5, 0.5, 0.0]),
@@ -92,41 +104,74 @@ CORNERS = (
     Corner("trunc at a jump", op("trunc"), [2.0], [0.0]),
     Corner("heaviside at 0", op("heaviside"), [0.0, 0.5], [0.0, 1.0]),
     Corner("heaviside beside 0", op("heaviside"), [1.0, 0.5], [0.0, 0.0]),
-    Corner("sqrt at 0", sqrt, [0.0], [INF]),
-    Corner("sqrt at -0.0", sqrt, [-0.0], [INF]),
-    Corner("cbrt at 0", op("cbrt"), [0.0], [INF]),
-    Corner("cbrt at -0.0", op("cbrt"), [-0.0], [INF]),
-    Corner("log at 0", log, [0.0], [INF]),
-    Corner("log at -0.0", log, [-0.0], [INF]),
-    Corner("log2 at -0.0", op("log2"), [-0.0], [INF]),
-    Corner("log10 at -0.0", op("log10"), [-0.0], [INF]),
-    Corner("log1p at -1", op("log1p"), [-1.0], [INF]),
-    Corner("asin at 1", op("asin"), [1.0], [INF]),
-    Corner("asin at -1", op("asin"), [-1.0], [INF]),
-    Corner("acos at -1", op("acos"), [-1.0], [-INF]),
-    Corner("acosh at 1", op("acosh"), [1.0], [INF]),
-    Corner("atanh at 1", op("atanh"), [1.0], [INF]),
+    Corner("rsqrt at 0", op("rsqrt"), [0.0], [-INF], INF, second=INF),
+    Corner("reciprocal at 0", op("reciprocal"), [0.0], [-INF], INF, second=INF),
+    Corner("x / y at y = 0", lambda x, y: x / y, [1.0, 0.0], [INF, -INF], INF, second=[[0.0, -INF], [-INF, INF]]),
+    Corner("sqrt at 0", sqrt, [0.0], [INF], second=-INF),
+    Corner("sqrt at -0.0", sqrt, [-0.0], [INF], second=-INF),
+    Corner("cbrt at 0", op("cbrt"), [0.0], [INF], second=NAN),
+    Corner("cbrt at -0.0", op("cbrt"), [-0.0], [INF], second=NAN),
+    Corner("log at 0", log, [0.0], [INF], second=-INF),
+    Corner("log at -0.0", log, [-0.0], [INF], second=-INF),
+    Corner("log2 at -0.0", op("log2"), [-0.0], [INF], second=-INF),
+    Corner("log10 at -0.0", op("log10"), [-0.0], [INF], second=-INF),
+    Corner("log1p at -1", op("log1p"), [-1.0], [INF], second=-INF),
+    Corner("asin at 1", op("asin"), [1.0], [INF], second=None),
+    Corner("asin at -1", op("asin"), [-1.0], [INF], second=None),
+    Corner("acos at -1", op("acos"), [-1.0], [-INF], second=None),
+    Corner("acosh at 1", op("acosh"), [1.0], [INF], second=None),
+    Corner("atanh at 1", op("atanh"), [1.0], [INF], second=None),
     Corner("x ** 0 at 0, integer", lambda x: integer_power(x, 0), [0.0], [0.0]),
     Corner("x ** 0.0 at 0", lambda x: power(x, x.like(0.0)), [0.0], [0.0]),
     Corner("x ** 1 at 0, integer", lambda x: integer_power(x, 1), [0.0], [1.0]),
     Corner("x ** 1.0 at 0", lambda x: power(x, x.like(1.0)), [0.0], [1.0]),
-    Corner("x ** -1 at 0, integer", lambda x: integer_power(x, -1), [0.0], [-INF]),
+    Corner("x ** -1 at 0, integer", lambda x: integer_power(x, -1), [0.0], [-INF], second=INF),
     Corner("0 ** y at y > 0", power, [0.0, 3.0], [0.0, 0.0]),
     Corner("0 ** y at y = 0", power, [0.0, 0.0], [0.0, 0.0], 1.0),
-    Corner("0 ** y at y = 1", power, [0.0, 1.0], [1.0, 0.0]),
-    Corner("0 ** y at y = 1/2", power, [0.0, 0.5], [INF, 0.0]),
-    Corner("0 ** y at y < 0", power, [0.0, -1.0], [-INF, -INF], INF),
-    Corner("x ** y at a negative x", power, [-2.0, 2.0], [-4.0, NAN]),
+    Corner("0 ** y at y = 1", power, [0.0, 1.0], [1.0, 0.0], second=[[0.0, 1.0], [1.0, 0.0]]),
+    Corner("0 ** y at y = 1/2", power, [0.0, 0.5], [INF, 0.0], second=None),
+    Corner("0 ** y at y < 0", power, [0.0, -1.0], [-INF, -INF], INF, second=INF),
+    Corner("x ** y at a negative x", power, [-2.0, 2.0], [-4.0, NAN], second=[[2.0, NAN], [NAN, NAN]]),
     Corner("the norm at 0", over("norm"), [[0.0, 0.0]], [[0.0, 0.0]]),
-    Corner("the norm on an axis", over("norm"), [[0.0, 2.0]], [[0.0, 1.0]]),
+    Corner("the norm on an axis", over("norm"), [[0.0, 2.0]], [[0.0, 1.0]], second=[[np.diag([0.5, 0.0])]]),
+    Corner(
+        "the norm of tiny numbers",
+        over("norm"),
+        [[3e-200, 4e-200]],
+        [[0.6, 0.8]],
+        5e-200,
+        second=[[[[1.28e199, -9.6e198], [-9.6e198, 7.2e198]]]],
+    ),
+    Corner(
+        "the norm of huge numbers",
+        over("norm"),
+        [[3e200, 4e200]],
+        [[0.6, 0.8]],
+        5e200,
+        second=[[[[1.28e-201, -9.6e-202], [-9.6e-202, 7.2e-202]]]],
+    ),
     Corner("std of equal values", std, [[2.0, 2.0, 2.0]], [[0.0, 0.0, 0.0]]),
     Corner("hypot at 0", hypot, [0.0, 0.0], [0.0, 0.0]),
-    Corner("hypot on an axis", hypot, [0.0, -3.0], [0.0, -1.0]),
-    Corner("hypot of tiny numbers", hypot, [3e-200, 4e-200], [0.6, 0.8]),
+    Corner("hypot on an axis", hypot, [0.0, -3.0], [0.0, -1.0], second=[[1 / 3, 0.0], [0.0, 0.0]]),
+    Corner(
+        "hypot of tiny numbers", hypot, [3e-200, 4e-200], [0.6, 0.8], second=[[1.28e199, -9.6e198], [-9.6e198, 7.2e198]]
+    ),
     Corner("atan2 at 0", op("atan2"), [0.0, 0.0], [0.0, 0.0]),
-    Corner("atan2 of tiny numbers", op("atan2"), [3e-200, 4e-200], [1.6e199, -1.2e199]),
-    Corner("prod with a zero", over("prod"), [[0.0, 2.0, 3.0]], [[6.0, 0.0, 0.0]]),
-    Corner("prod with two zeros", over("prod"), [[0.0, 0.0, 3.0]], [[0.0, 0.0, 0.0]]),
+    Corner("atan2 of tiny numbers", op("atan2"), [3e-200, 4e-200], [1.6e199, -1.2e199], second=None),
+    Corner(
+        "prod with a zero",
+        over("prod"),
+        [[0.0, 2.0, 3.0]],
+        [[6.0, 0.0, 0.0]],
+        second=[[[[0.0, 3.0, 2.0], [3.0, 0.0, 0.0], [2.0, 0.0, 0.0]]]],
+    ),
+    Corner(
+        "prod with two zeros",
+        over("prod"),
+        [[0.0, 0.0, 3.0]],
+        [[0.0, 0.0, 0.0]],
+        second=[[[[0.0, 3.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]],
+    ),
     Corner("prod of one", over("prod"), [[0.0]], [[1.0]]),
     Corner("logsumexp of all -inf", over("logsumexp"), [[-INF, -INF]], [[0.0, 0.0]], -INF),
     Corner("logsumexp with a -inf", over("logsumexp"), [[-INF, 0.0]], [[0.0, 1.0]], 0.0),
@@ -144,21 +189,44 @@ CORNERS = (
     Corner("softplus at inf", op("softplus"), [INF], [1.0]),
     Corner("expit at 1000", expit, [1000.0], [0.0]),
     Corner("expit at -1000", expit, [-1000.0], [0.0]),
+    Corner("expit at inf", expit, [INF], [0.0], 1.0),
+    Corner("softplus at -inf", op("softplus"), [-INF], [0.0], 0.0),
     Corner("tanh at inf", op("tanh"), [INF], [0.0]),
     Corner("a branch not taken", lambda x: where(x > 0.0, log(x), 0.0), [0.0], [0.0]),
     Corner("the other branch not taken", lambda x: where(x <= 0.0, x, log(x)), [0.0], [1.0]),
-    Corner("max of sqrt", lambda x: max_over(sqrt(x), [0]), [[0.0, 4.0]], [[0.0, 0.25]]),
-    Corner("min of -sqrt", lambda x: min_over(-sqrt(x), [0]), [[0.0, 4.0]], [[0.0, -0.25]]),
-    Corner("clip of sqrt", lambda x: clip(sqrt(x), x.like(0.5), x.like(3.0)), [[0.0, 4.0]], [np.diag([0.0, 0.25])]),
+    Corner(
+        "max of sqrt", lambda x: max_over(sqrt(x), [0]), [[0.0, 4.0]], [[0.0, 0.25]], second=[[np.diag([0.0, -1 / 32])]]
+    ),
+    Corner(
+        "min of -sqrt",
+        lambda x: min_over(-sqrt(x), [0]),
+        [[0.0, 4.0]],
+        [[0.0, -0.25]],
+        second=[[np.diag([0.0, 1 / 32])]],
+    ),
+    Corner(
+        "clip of sqrt",
+        lambda x: clip(sqrt(x), x.like(0.5), x.like(3.0)),
+        [[0.0, 4.0]],
+        [np.diag([0.0, 0.25])],
+        second=[[[np.zeros((2, 2)), np.diag([0.0, -1 / 32])]]],
+    ),
     Corner("relu of -sqrt", lambda x: (-sqrt(x)).emit("relu"), [0.25], [0.0]),
     Corner("relu of log", lambda x: log(x).emit("relu"), [0.0], [0.0]),
-    Corner("sqrt, element by element", sqrt, [[0.0, 4.0]], [np.diag([INF, 0.25])]),
-    Corner("0 * sqrt, written so", lambda x: sqrt(x) * 0.0, [0.0], [NAN]),
-    Corner("sqrt ** 2, written so", lambda x: square(sqrt(x)), [0.0], [NAN]),
+    Corner(
+        "sqrt, element by element",
+        sqrt,
+        [[0.0, 4.0]],
+        [np.diag([INF, 0.25])],
+        second=[[[np.diag([-INF, 0.0]), np.diag([0.0, -1 / 32])]]],
+    ),
+    Corner("0 * sqrt, written so", lambda x: sqrt(x) * 0.0, [0.0], [NAN], second=NAN),
+    Corner("sqrt ** 2, written so", lambda x: square(sqrt(x)), [0.0], [NAN], second=NAN),
     Corner("maximum with nan", maximum, [1.0, NAN], [0.0, 1.0], NAN),
     Corner("minimum with nan", minimum, [NAN, 1.0], [1.0, 0.0], NAN),
     Corner("the largest, with nans", over("max"), [[1.0, NAN, NAN]], [[0.0, 0.5, 0.5]], NAN),
     Corner("x % 2 at 4", lambda x: x.emit("remainder", x.like(2.0)), [4.0], [1.0]),
+    Corner("x // 2 at 4", lambda x: x.emit("floor_divide", x.like(2.0)), [4.0], [0.0], 2.0),
     Corner("5 % y at 2", lambda y: y.like(5.0).emit("remainder", y), [2.0], [-2.0]),
 )
 

@@ -46,6 +46,18 @@ def test_the_derivative_is_the_one_we_wrote_down(corner: Corner, road: str) -> N
         np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("corner", [one for one in CORNERS if one.second is not None], ids=lambda corner: corner.case)
+def test_the_second_derivative_is_the_one_we_wrote_down(corner: Corner) -> None:
+    graph, point = at_point(corner)
+    for first in range(len(point)):
+        for then in range(len(point)):
+            for modes, transformed in second(graph, first, then).items():
+                (found,) = run(transformed, *point)
+                expected = np.broadcast_to(corner.second_by(first, then), found.shape)
+                what = f"{modes}, by input {first}, then {then}"
+                np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-300, err_msg=what)
+
+
 # Higher derivatives at corners
 
 

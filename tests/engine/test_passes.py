@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.engine.building import F64, f64, graph_of, operations, run
-from tests.engine.corners import CORNERS, at_point
+from tests.engine.corners import CORNERS, Corner, at_point
 from tests.engine.network import NETWORK, network_point, small_network
 
 from gradwire_engine.attributes import Axes, DotGeneral, Iota
@@ -183,31 +183,32 @@ def test_passes_preserve_values(name: str) -> None:
         np.testing.assert_allclose(run(better, *point), run(graph, *point), rtol=1e-14)
 
 
-@pytest.mark.parametrize("name", BEFORE)
-@pytest.mark.parametrize("mode", [jacobian_forward, jacobian_reverse], ids=["forward", "reverse"])
-def test_passes_before_differentiation_preserve_derivatives_at_every_corner(
-    name: str, mode: Callable[[Graph, Sequence[int]], Graph]
-) -> None:
-    for corner in CORNERS:
-        graph, point = at_point(corner)
-        inputs = range(len(point))
-        disguised = graph_of(wrapped(corner.function), *graph.input_types)
+@pytest.mark.parametrize("corner", CORNERS, ids=lambda corner: corner.case)
+def test_passes_before_differentiation_preserve_derivatives_at_every_corner(corner: Corner) -> None:
+    graph, point = at_point(corner)
+    disguised = graph_of(wrapped(corner.function), *graph.input_types)
+    inputs = range(len(point))
+    for mode in (jacobian_forward, jacobian_reverse):
         plain = run(mode(graph, inputs), *point)
-        for each in (graph, disguised):
-            better = run(mode(BEFORE[name](each), inputs), *point)
-            for found, expected in zip(better, plain, strict=True):
-                np.testing.assert_array_equal(found, expected, err_msg=corner.case)
+        for name, simpler in BEFORE.items():
+            for each in (graph, disguised):
+                better = run(mode(simpler(each), inputs), *point)
+                for found, expected in zip(better, plain, strict=True):
+                    np.testing.assert_array_equal(found, expected, err_msg=f"{mode.__name__}, {name}")
 
 
-@pytest.mark.parametrize("name", BEFORE)
-def test_second_derivatives_at_corners_survive_passes_in_between(name: str) -> None:
-    for corner in CORNERS:
-        graph, point = at_point(corner)
-        first = jacobian_reverse(graph, [0])
-        plain = run(jacobian_forward(first, [0]), *point)
-        passed = run(jacobian_forward(BEFORE[name](first), [0]), *point)
-        for found, expected in zip(passed, plain, strict=True):
-            np.testing.assert_array_equal(found, expected, err_msg=corner.case)
+@pytest.mark.parametrize("corner", CORNERS, ids=lambda corner: corner.case)
+def test_second_derivatives_at_corners_survive_passes_before_and_in_between(corner: Corner) -> None:
+    graph, point = at_point(corner)
+    inputs = range(len(point))
+    for inner in (jacobian_forward, jacobian_reverse):
+        for outer in (jacobian_forward, jacobian_reverse):
+            plain = run(outer(inner(graph, inputs), inputs), *point)
+            for name, simpler in BEFORE.items():
+                passed = run(outer(simpler(inner(simpler(graph), inputs)), inputs), *point)
+                for found, expected in zip(passed, plain, strict=True):
+                    what = f"{outer.__name__} over {inner.__name__}, {name}"
+                    np.testing.assert_array_equal(found, expected, err_msg=what)
 
 
 @pytest.mark.parametrize("name", AFTER)

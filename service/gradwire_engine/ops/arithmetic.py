@@ -177,7 +177,9 @@ def _pow_partials(attributes: Any, operands: Sequence[Value], r: Value) -> tuple
     x, y = operands
     x_is_zero = x.equals(0.0)
     by_x = where(x_is_zero & y.equals(0.0), x.like(0.0), y * power(x, y - 1.0))
-    by_y = where(x_is_zero & (y >= 0.0), x.like(0.0), r * log(x))
+    # x^y log x is 0 at x = 0 where y > 0, and so is r, which goes on to have a slope there at y = 1
+    at_zero = where(y.equals(0.0), x.like(0.0), r)
+    by_y = where(x_is_zero & (y >= 0.0), at_zero, r * log(x))
     return by_x, by_y
 
 

@@ -242,6 +242,19 @@ def _log_softmax_jvp(
 # norm
 
 
+def _norm(x: Array, axes: tuple[int, ...]) -> Any:
+    """Where the squares overflow or lose digits, of numbers scaled by the largest."""
+    plain = np.sqrt(np.sum(np.square(x), axis=axes))
+    limits = np.finfo(x.dtype)
+    extreme = ~((plain > np.sqrt(limits.tiny) / limits.eps) & (plain < np.inf))
+    if not extreme.any():
+        return plain
+    peak = np.max(np.abs(x), axis=axes, keepdims=True, initial=0)
+    peak = np.where((peak > 0) & np.isfinite(peak), peak, x.dtype.type(1))
+    scaled = np.sqrt(np.sum(np.square(x / peak), axis=axes)) * np.squeeze(peak, axis=axes)
+    return np.where(extreme, scaled, plain)
+
+
 def _norm_jvp(attributes: Axes, operands: Sequence[Value], results: Sequence[Value], tangents: Tangents) -> Tangents:
     (x,), (t,), axes = operands, tangents, attributes.axes
     if t is None:
@@ -328,11 +341,11 @@ OPS: tuple[Op, ...] = (
     _reduction("log_softmax", _log_softmax, Jvp(_log_softmax_jvp), types=_keeping, flops=20.0, scratch=2.0, dtypes="f"),
     _reduction(
         "norm",
-        lambda x, axes: np.sqrt(np.sum(np.square(x), axis=axes)),
+        _norm,
         Jvp(_norm_jvp),
         types=_reducing(require_floating),
-        flops=2.0,
-        scratch=1.0,
+        flops=5.0,
+        scratch=3.0,
         dtypes="f",
     ),
 )
