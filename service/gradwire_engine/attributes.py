@@ -161,6 +161,28 @@ class Axes(Attributes):
 
 
 @dataclass(frozen=True, slots=True)
+class Cumulative(Attributes):
+    """The axis along which a running reduction runs, from its first element or, reversed, from its last."""
+
+    axis: int
+    reverse: bool = False
+
+    def shifted(self, size: int) -> Cumulative:
+        return Cumulative(self.axis + 1, self.reverse)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSorted(Attributes):
+    """Leading axes that tables and values share, and whether a value stands after its equals."""
+
+    batch_dims: int = 0
+    right: bool = False
+
+    def shifted(self, size: int) -> SearchSorted:
+        return SearchSorted(self.batch_dims + 1, self.right)
+
+
+@dataclass(frozen=True, slots=True)
 class DotGeneral(Attributes):
     """Which axes are summed over and which are shared and kept, in pairs."""
 

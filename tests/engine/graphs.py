@@ -271,6 +271,18 @@ def _along_axis(d: _Drawing, op: Op) -> Sequence[Value]:
     return _emit(d, op, [x], a.Axis(d.integer(0, len(x.shape) - 1)))
 
 
+def _cumulative(d: _Drawing, op: Op) -> Sequence[Value]:
+    x = d.of(TensorType(d.dtype(op.tests.dtypes), d.shape(1, 3)))
+    return _emit(d, op, [x], a.Cumulative(d.integer(0, len(x.shape) - 1), d.flag()))
+
+
+def _searchsorted(d: _Drawing, op: Op) -> Sequence[Value]:
+    dtype, shared = d.dtype("fi"), d.shape(0, 1)
+    table = d.of(TensorType(dtype, (*shared, *d.shape(1, 1))))
+    values = d.of(TensorType(dtype, (*shared, *d.shape(0, 1))))
+    return _emit(d, op, [table, values], a.SearchSorted(len(shared), d.flag()))
+
+
 def _dot_general(d: _Drawing, op: Op) -> Sequence[Value]:
     dtype = d.dtype("fi")
     shared, summed = d.shape(0, 1), d.shape(0, 2)
@@ -355,6 +367,7 @@ _BY_NAME: dict[str, Recipe] = {
     "pad": _pad,
     "concat": _concat,
     "dot_general": _dot_general,
+    "searchsorted": _searchsorted,
     "gather": _gather,
     "scatter_add": _scatter_add,
     "cholesky": _square,
@@ -371,6 +384,8 @@ def _recipe(op: Op) -> Recipe:
         return _over_axes
     if op.attributes is a.Axis:
         return _along_axis
+    if op.attributes is a.Cumulative:
+        return _cumulative
     if op.attributes is a.Attributes and op.elementwise:
         return _elementwise
     raise TypeError(f"no recipe for graphs with {op.name}")

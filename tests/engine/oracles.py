@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
-from tests.engine import oracles_linear_algebra
+from tests.engine import oracles_linear_algebra, oracles_sorting
 from tests.engine.places import MOVES, landing, moved
 
 Function = Callable[..., Any]
@@ -184,6 +184,7 @@ def _numpy_like(xp: Any, erf: Function, erfc: Function, expit: Function) -> dict
         "scatter_add": _scatter_add(xp),
         **{name: _mover(name, xp) for name in MOVES},
         **oracles_linear_algebra.numpy_like(xp),
+        **oracles_sorting.numpy_like(xp),
     }
 
 
@@ -379,6 +380,7 @@ class _Torch:
             "scatter_add": _scatter_add(xp),
             **{name: _mover(name, xp) for name in MOVES},
             **oracles_linear_algebra.torch_functions(torch),
+            **oracles_sorting.in_torch(torch),
         }
 
     def _tensors(self, arrays: Sequence[np.ndarray]) -> list[Any]:

@@ -157,6 +157,8 @@ class Node(google.protobuf.message.Message):
     SCAN_FIELD_NUMBER: builtins.int
     WHILE_FIELD_NUMBER: builtins.int
     TRIANGULAR_SOLVE_FIELD_NUMBER: builtins.int
+    CUMULATIVE_FIELD_NUMBER: builtins.int
+    SEARCH_SORTED_FIELD_NUMBER: builtins.int
     op: gradwire.v1.ops_pb2.Op.ValueType
     """What is computed."""
     @property
@@ -203,7 +205,7 @@ class Node(google.protobuf.message.Message):
 
     @property
     def axis(self) -> global___AxisAttributes:
-        """For CONCAT, ARGMAX and ARGMIN."""
+        """For CONCAT, ARGMAX, ARGMIN and ARGSORT."""
 
     @property
     def axes(self) -> global___AxesAttributes:
@@ -229,6 +231,14 @@ class Node(google.protobuf.message.Message):
     def triangular_solve(self) -> global___TriangularSolveAttributes:
         """For TRIANGULAR_SOLVE."""
 
+    @property
+    def cumulative(self) -> global___CumulativeAttributes:
+        """For the running reductions."""
+
+    @property
+    def search_sorted(self) -> global___SearchSortedAttributes:
+        """For SEARCHSORTED."""
+
     def __init__(
         self,
         *,
@@ -250,10 +260,12 @@ class Node(google.protobuf.message.Message):
         scatter: global___ScatterAttributes | None = ...,
         scan: global___ScanAttributes | None = ...,
         triangular_solve: global___TriangularSolveAttributes | None = ...,
+        cumulative: global___CumulativeAttributes | None = ...,
+        search_sorted: global___SearchSortedAttributes | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve"] | None: ...
+    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted"] | None: ...
 
 global___Node = Node
 
@@ -601,6 +613,50 @@ class TriangularSolveAttributes(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["lower", b"lower", "transposed", b"transposed", "unit_diagonal", b"unit_diagonal"]) -> None: ...
 
 global___TriangularSolveAttributes = TriangularSolveAttributes
+
+@typing.final
+class CumulativeAttributes(google.protobuf.message.Message):
+    """Attributes of the running reductions."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: builtins.int
+    REVERSE_FIELD_NUMBER: builtins.int
+    axis: builtins.int
+    """0 to rank-1."""
+    reverse: builtins.bool
+    """Run from the last element to the first."""
+    def __init__(
+        self,
+        *,
+        axis: builtins.int = ...,
+        reverse: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["axis", b"axis", "reverse", b"reverse"]) -> None: ...
+
+global___CumulativeAttributes = CumulativeAttributes
+
+@typing.final
+class SearchSortedAttributes(google.protobuf.message.Message):
+    """Attributes of SEARCHSORTED."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BATCH_DIMS_FIELD_NUMBER: builtins.int
+    RIGHT_FIELD_NUMBER: builtins.int
+    batch_dims: builtins.int
+    """Leading axes that tables and values share."""
+    right: builtins.bool
+    """The position after the entries that equal the value, not before them."""
+    def __init__(
+        self,
+        *,
+        batch_dims: builtins.int = ...,
+        right: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_dims", b"batch_dims", "right", b"right"]) -> None: ...
+
+global___SearchSortedAttributes = SearchSortedAttributes
 
 @typing.final
 class ScanAttributes(google.protobuf.message.Message):

@@ -236,7 +236,7 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     infinite, 0 elsewhere.
     """
     OP_NORM: _Op.ValueType  # 171
-    """(x: F) -> Euclidean norm, sqrt of the sum of squares. Derivative at 0: 0."""
+    """(x: F) -> Euclidean norm, sqrt of the sum of squares, without overflow or underflow. Derivative at 0: 0."""
     OP_SOFTMAX: _Op.ValueType  # 169
     """Normalisation over the attribute `axes`, which stay.
 
@@ -290,6 +290,36 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     """
     OP_SOLVE: _Op.ValueType  # 212
     """(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
+    OP_ARGSORT: _Op.ValueType  # 230
+    """Sorting and searching. The order is that of the numbers, -0.0 equal to 0.0, NaN after all others and equal to NaN.
+
+    (x: any type) -> int64, the stable permutation that sorts x along the attribute `axis`: equal elements keep their order.
+    The sorted array is a GATHER with it, whose derivative follows the permutation; in descending order with ties in their
+    order: FLIP, ARGSORT, FLIP, and n - 1 minus it. Derivative: 0.
+    """
+    OP_SEARCHSORTED: _Op.ValueType  # 231
+    """(table: batch + [n], values: batch + rest, of one type T) -> int64, the shape of values: how many entries of the ascending
+    table stand before the value; with `right` its equals count too. By bisection, so that every table has a result.
+    Attribute `search_sorted`. Derivative: 0.
+    """
+    OP_CUMULATIVE_SUM: _Op.ValueType  # 232
+    """Running reductions along the axis of the attribute `cumulative`: element i combines elements 0 to i, or i to the last if
+    reversed. The shape stays.
+
+    (x: T) -> running sums. Integers wrap. Linear; its transpose is itself, reversed.
+    """
+    OP_CUMULATIVE_PROD: _Op.ValueType  # 233
+    """(x: T) -> running products. Integers wrap. The derivative is exact where elements are 0: a tree of products, no division."""
+    OP_CUMULATIVE_MAX: _Op.ValueType  # 234
+    """(x: T) -> running maxima; NaN from the first NaN on. Derivative: shared evenly by those elements so far that are the
+    largest, as MAX of them has it; by the NaNs where there are any.
+    """
+    OP_CUMULATIVE_MIN: _Op.ValueType  # 235
+    """(x: T) -> running minima; NaN from the first NaN on. Derivative: as for CUMULATIVE_MAX."""
+    OP_CUMULATIVE_LOGSUMEXP: _Op.ValueType  # 236
+    """(x: F) -> running log of the sum of exp, without overflow. Differentiated as a tree of LOGADDEXP; an element of -inf has
+    no derivative.
+    """
 
 class Op(_Op, metaclass=_OpEnumTypeWrapper):
     """The operations. The set is closed, and every operation is total: it has a result for every bit pattern of its operands,
@@ -513,7 +543,7 @@ OP_LOGSUMEXP: Op.ValueType  # 168
 infinite, 0 elsewhere.
 """
 OP_NORM: Op.ValueType  # 171
-"""(x: F) -> Euclidean norm, sqrt of the sum of squares. Derivative at 0: 0."""
+"""(x: F) -> Euclidean norm, sqrt of the sum of squares, without overflow or underflow. Derivative at 0: 0."""
 OP_SOFTMAX: Op.ValueType  # 169
 """Normalisation over the attribute `axes`, which stay.
 
@@ -567,4 +597,34 @@ OP_TRIANGULAR_SOLVE: Op.ValueType  # 211
 """
 OP_SOLVE: Op.ValueType  # 212
 """(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
+OP_ARGSORT: Op.ValueType  # 230
+"""Sorting and searching. The order is that of the numbers, -0.0 equal to 0.0, NaN after all others and equal to NaN.
+
+(x: any type) -> int64, the stable permutation that sorts x along the attribute `axis`: equal elements keep their order.
+The sorted array is a GATHER with it, whose derivative follows the permutation; in descending order with ties in their
+order: FLIP, ARGSORT, FLIP, and n - 1 minus it. Derivative: 0.
+"""
+OP_SEARCHSORTED: Op.ValueType  # 231
+"""(table: batch + [n], values: batch + rest, of one type T) -> int64, the shape of values: how many entries of the ascending
+table stand before the value; with `right` its equals count too. By bisection, so that every table has a result.
+Attribute `search_sorted`. Derivative: 0.
+"""
+OP_CUMULATIVE_SUM: Op.ValueType  # 232
+"""Running reductions along the axis of the attribute `cumulative`: element i combines elements 0 to i, or i to the last if
+reversed. The shape stays.
+
+(x: T) -> running sums. Integers wrap. Linear; its transpose is itself, reversed.
+"""
+OP_CUMULATIVE_PROD: Op.ValueType  # 233
+"""(x: T) -> running products. Integers wrap. The derivative is exact where elements are 0: a tree of products, no division."""
+OP_CUMULATIVE_MAX: Op.ValueType  # 234
+"""(x: T) -> running maxima; NaN from the first NaN on. Derivative: shared evenly by those elements so far that are the
+largest, as MAX of them has it; by the NaNs where there are any.
+"""
+OP_CUMULATIVE_MIN: Op.ValueType  # 235
+"""(x: T) -> running minima; NaN from the first NaN on. Derivative: as for CUMULATIVE_MAX."""
+OP_CUMULATIVE_LOGSUMEXP: Op.ValueType  # 236
+"""(x: F) -> running log of the sum of exp, without overflow. Differentiated as a tree of LOGADDEXP; an element of -inf has
+no derivative.
+"""
 global___Op = Op

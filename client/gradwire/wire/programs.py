@@ -399,6 +399,16 @@ def _write_axes(value: a.Axes, entry: graph_pb2.Node) -> None:
     entry.axes.SetInParent()
 
 
+def _write_cumulative(value: a.Cumulative, entry: graph_pb2.Node) -> None:
+    entry.cumulative.axis, entry.cumulative.reverse = value.axis, value.reverse
+    entry.cumulative.SetInParent()
+
+
+def _write_search_sorted(value: a.SearchSorted, entry: graph_pb2.Node) -> None:
+    entry.search_sorted.batch_dims, entry.search_sorted.right = value.batch_dims, value.right
+    entry.search_sorted.SetInParent()
+
+
 def _write_dot_general(value: a.DotGeneral, entry: graph_pb2.Node) -> None:
     message = entry.dot_general
     message.lhs_contract.extend(value.lhs_contract)
@@ -461,6 +471,12 @@ _FAMILIES: Final[dict[type[Attributes], _Family]] = {
     a.Pad: ("pad", _write_pad, _read_pad),
     a.Axis: ("axis", _write_axis, lambda message: a.Axis(message.axis)),
     a.Axes: ("axes", _write_axes, lambda message: a.Axes(tuple(message.axes))),
+    a.Cumulative: ("cumulative", _write_cumulative, lambda message: a.Cumulative(message.axis, message.reverse)),
+    a.SearchSorted: (
+        "search_sorted",
+        _write_search_sorted,
+        lambda message: a.SearchSorted(message.batch_dims, message.right),
+    ),
     a.DotGeneral: ("dot_general", _write_dot_general, _read_dot_general),
     a.Gather: ("gather", _write_gather, _read_gather),
     a.Scatter: ("scatter", _write_scatter, _read_scatter),

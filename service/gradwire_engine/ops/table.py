@@ -12,12 +12,14 @@ from gradwire_engine.ops import (
     contraction,
     control,
     creation,
+    cumulative,
     indexing,
     linear_algebra,
     predicates,
     reductions,
     selection,
     shape,
+    sorting,
     transcendental,
 )
 
@@ -46,4 +48,6 @@ OPS: Final = _closed(
     indexing.OPS,
     linear_algebra.OPS,
     control.OPS,
+    sorting.OPS,
+    cumulative.OPS,
 )
