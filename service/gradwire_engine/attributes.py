@@ -242,3 +242,36 @@ class TriangularSolve(Attributes):
     def turned(self) -> TriangularSolve:
         """The same with the transposed matrix."""
         return TriangularSolve(self.lower, not self.transposed, self.unit_diagonal)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows(Attributes):
+    """Lengths, steps between positions and steps between elements of a window on the last axes."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapAdd(Attributes):
+    """Steps between positions and between elements of the windows, and the lengths of the axes that they saw."""
+
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Convolution(Attributes):
+    """Steps between positions, padding, steps between elements of the kernel, groups, and leading shared axes."""
+
+    strides: tuple[int, ...]
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    dilations: tuple[int, ...]
+    groups: int = 1
+    batch_dims: int = 0
+
+    def shifted(self, size: int) -> Convolution:
+        return Convolution(self.strides, self.low, self.high, self.dilations, self.groups, self.batch_dims + 1)

@@ -147,7 +147,7 @@ def bytes_bound(graph: Graph) -> Bound:
     return Bound(min(peak[0], SATURATED), min(peak[1], SATURATED))
 
 
-_VIEWS = frozenset({"broadcast_to", "reshape", "permute_dims", "slice", "flip", "stop_gradient"})
+_VIEWS = frozenset({"broadcast_to", "reshape", "permute_dims", "slice", "flip", "windows", "stop_gradient"})
 """Ops whose result may be part of their operand's memory."""
 
 

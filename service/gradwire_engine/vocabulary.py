@@ -184,6 +184,21 @@ def scatter_add(updates: Value, indices: Value, attributes: a.Scatter) -> Value:
     return updates.emit("scatter_add", indices, attributes=attributes)
 
 
+def windows(x: Value, attributes: a.Windows) -> Value:
+    """What a window sees at each of its positions."""
+    return x.emit("windows", attributes=attributes)
+
+
+def overlap_add(x: Value, attributes: a.OverlapAdd) -> Value:
+    """Windows added where they were seen."""
+    return x.emit("overlap_add", attributes=attributes)
+
+
+def convolution(x: Value, w: Value, attributes: a.Convolution) -> Value:
+    """Sums of products over a sliding window."""
+    return x.emit("convolution", w, attributes=attributes)
+
+
 def masked_multiply(x: Value, y: Value, x_active: Value, y_active: Value) -> Value:
     """x * y where both masks hold, else 0."""
     return x.emit("masked_multiply", y, x_active, y_active)

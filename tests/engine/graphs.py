@@ -348,6 +348,44 @@ def _system(d: _Drawing, op: Op) -> Sequence[Value]:
     return d.builder.emit_all(op, [matrices, right], attributes)
 
 
+def _sliding(d: _Drawing, count: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Kernel, strides and dilations of a window, and what its extent leaves of each axis for more positions."""
+    kernel, strides, dilations, more = ([d.integer(low, 2) for _ in range(count)] for low in (1, 1, 1, 0))
+    return (
+        kernel,
+        strides,
+        dilations,
+        [(k - 1) * step + 1 + n for k, step, n in zip(kernel, dilations, more, strict=True)],
+    )
+
+
+def _windows(d: _Drawing, op: Op) -> Sequence[Value]:
+    kernel, strides, dilations, lengths = _sliding(d, d.integer(0, 2))
+    x = d.of(TensorType(d.choose(d.dtypes), (*d.shape(0, 1), *lengths)))
+    return _emit(d, op, [x], a.Windows(tuple(kernel), tuple(strides), tuple(dilations)))
+
+
+def _overlap_add(d: _Drawing, op: Op) -> Sequence[Value]:
+    kernel, strides, dilations, lengths = _sliding(d, d.integer(0, 2))
+    counts = [
+        (n - (k - 1) * step - 1) // stride + 1
+        for n, k, stride, step in zip(lengths, kernel, strides, dilations, strict=True)
+    ]
+    x = d.of(TensorType(d.dtype("fi"), (*d.shape(0, 1), *counts, *kernel)))
+    return _emit(d, op, [x], a.OverlapAdd(tuple(strides), tuple(dilations), tuple(lengths)))
+
+
+def _convolution(d: _Drawing, op: Op) -> Sequence[Value]:
+    kernel, strides, dilations, lengths = _sliding(d, d.integer(1, 2))
+    low, high = (tuple(d.integer(0, 1) for _ in kernel) for _ in range(2))
+    shared, groups, inputs, outputs = d.shape(0, 1), d.integer(1, 2), d.integer(1, 2), d.integer(1, 2)
+    dtype = d.dtype("fi")
+    x = d.of(TensorType(dtype, (*shared, *d.shape(0, 1), groups * inputs, *lengths)))
+    w = d.of(TensorType(dtype, (*shared, groups * outputs, inputs, *kernel)))
+    attributes = a.Convolution(tuple(strides), low, high, tuple(dilations), groups, len(shared))
+    return _emit(d, op, [x, w], attributes)
+
+
 def _call(d: _Drawing, op: Op) -> Sequence[Value]:
     callee = d.draw(graphs(max_nodes=3, dtypes=d.dtypes, tame=d.tame, calls=False))
     operands = [d.of(type) for type in callee.input_types]
@@ -373,6 +411,9 @@ _BY_NAME: dict[str, Recipe] = {
     "cholesky": _square,
     "triangular_solve": _system,
     "solve": _system,
+    "windows": _windows,
+    "overlap_add": _overlap_add,
+    "convolution": _convolution,
     "call": _call,
 }
 

@@ -23,7 +23,7 @@ from gradwire_engine.transforms.transpose import pull_back
 from gradwire_engine.types import DType
 from gradwire_engine.vocabulary import true
 
-UNTRACKED = frozenset({"dot_general", *(op.name for op in linear_algebra.OPS)})
+UNTRACKED = frozenset({"dot_general", "convolution", *(op.name for op in linear_algebra.OPS)})
 """Ops that need not say where their tangents are zero, only be right where they do."""
 
 

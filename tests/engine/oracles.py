@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from tests.engine import oracles_linear_algebra, oracles_sorting
+from tests.engine.oracles_convolution import autograd_functions, jax_functions, torch_functions
 from tests.engine.places import MOVES, landing, moved
 
 Function = Callable[..., Any]
@@ -209,7 +210,7 @@ class _Autograd:
         from autograd.scipy import special
 
         self._autograd = autograd
-        self.functions = _numpy_like(xp, special.erf, special.erfc, special.expit)
+        self.functions = _numpy_like(xp, special.erf, special.erfc, special.expit) | autograd_functions(xp)
 
     def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -263,7 +264,7 @@ class _Jax:
             "softmax": lambda a, x: jax.nn.softmax(x, axis=tuple(a.axes)),
             "log_softmax": lambda a, x: jax.nn.log_softmax(x, axis=tuple(a.axes)),
         }
-        self.functions = _numpy_like(xp, jax.lax.erf, jax.lax.erfc, jax.nn.sigmoid) | named
+        self.functions = _numpy_like(xp, jax.lax.erf, jax.lax.erfc, jax.nn.sigmoid) | named | jax_functions(jax)
 
     def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
         return np.asarray(self.functions[name](attributes, *map(self._jax.numpy.asarray, operands)))
@@ -381,6 +382,7 @@ class _Torch:
             **{name: _mover(name, xp) for name in MOVES},
             **oracles_linear_algebra.torch_functions(torch),
             **oracles_sorting.in_torch(torch),
+            **torch_functions(torch),
         }
 
     def _tensors(self, arrays: Sequence[np.ndarray]) -> list[Any]:

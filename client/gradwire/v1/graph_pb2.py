@@ -26,15 +26,15 @@ from gradwire.v1 import ops_pb2 as gradwire_dot_v1_dot_ops__pb2
 from gradwire.v1 import tensor_pb2 as gradwire_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gradwire/v1/graph.proto\x12\x0bgradwire.v1\x1a\x15gradwire/v1/ops.proto\x1a\x18gradwire/v1/tensor.proto\"s\n\x05Graph\x12\"\n\x06inputs\x18\x01 \x03(\x0b\x32\x12.gradwire.v1.Value\x12 \n\x05nodes\x18\x02 \x03(\x0b\x32\x11.gradwire.v1.Node\x12$\n\x07outputs\x18\x03 \x03(\x0b\x32\x13.gradwire.v1.Output\"<\n\x05Value\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0b\x32\x17.gradwire.v1.TensorType\"%\n\x06Output\x12\r\n\x05value\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xef\x07\n\x04Node\x12\x1b\n\x02op\x18\x01 \x01(\x0e\x32\x0f.gradwire.v1.Op\x12\x10\n\x08operands\x18\x02 \x03(\r\x12\x11\n\tsubgraphs\x18\x03 \x03(\r\x12\x33\n\x08\x63onstant\x18\x10 \x01(\x0b\x32\x1f.gradwire.v1.ConstantAttributesH\x00\x12+\n\x04iota\x18\x11 \x01(\x0b\x32\x1b.gradwire.v1.IotaAttributesH\x00\x12\x33\n\x08\x65xponent\x18\x12 \x01(\x0b\x32\x1f.gradwire.v1.ExponentAttributesH\x00\x12-\n\x05\x64type\x18\x13 \x01(\x0b\x32\x1c.gradwire.v1.DTypeAttributesH\x00\x12-\n\x05shape\x18\x14 \x01(\x0b\x32\x1c.gradwire.v1.ShapeAttributesH\x00\x12\x39\n\x0bpermutation\x18\x15 \x01(\x0b\x32\".gradwire.v1.PermutationAttributesH\x00\x12-\n\x05slice\x18\x16 \x01(\x0b\x32\x1c.gradwire.v1.SliceAttributesH\x00\x12)\n\x03pad\x18\x17 \x01(\x0b\x32\x1a.gradwire.v1.PadAttributesH\x00\x12+\n\x04\x61xis\x18\x18 \x01(\x0b\x32\x1b.gradwire.v1.AxisAttributesH\x00\x12+\n\x04\x61xes\x18\x19 \x01(\x0b\x32\x1b.gradwire.v1.AxesAttributesH\x00\x12\x38\n\x0b\x64ot_general\x18\x1a \x01(\x0b\x32!.gradwire.v1.DotGeneralAttributesH\x00\x12/\n\x06gather\x18\x1b \x01(\x0b\x32\x1d.gradwire.v1.GatherAttributesH\x00\x12\x31\n\x07scatter\x18\x1c \x01(\x0b\x32\x1e.gradwire.v1.ScatterAttributesH\x00\x12+\n\x04scan\x18\x1d \x01(\x0b\x32\x1b.gradwire.v1.ScanAttributesH\x00\x12-\n\x05while\x18\x1e \x01(\x0b\x32\x1c.gradwire.v1.WhileAttributesH\x00\x12\x42\n\x10triangular_solve\x18\" \x01(\x0b\x32&.gradwire.v1.TriangularSolveAttributesH\x00\x12\x37\n\ncumulative\x18& \x01(\x0b\x32!.gradwire.v1.CumulativeAttributesH\x00\x12<\n\rsearch_sorted\x18\' \x01(\x0b\x32#.gradwire.v1.SearchSortedAttributesH\x00\x42\x0c\n\nattributes\"8\n\x12\x43onstantAttributes\x12\"\n\x05value\x18\x01 \x01(\x0b\x32\x13.gradwire.v1.Tensor\"P\n\x0eIotaAttributes\x12!\n\x05\x64type\x18\x01 \x01(\x0e\x32\x12.gradwire.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x61xis\x18\x03 \x01(\x03\"&\n\x12\x45xponentAttributes\x12\x10\n\x08\x65xponent\x18\x01 \x01(\x03\"4\n\x0f\x44TypeAttributes\x12!\n\x05\x64type\x18\x01 \x01(\x0e\x32\x12.gradwire.v1.DType\" \n\x0fShapeAttributes\x12\r\n\x05shape\x18\x01 \x03(\x03\",\n\x15PermutationAttributes\x12\x13\n\x0bpermutation\x18\x01 \x03(\x03\"?\n\x0fSliceAttributes\x12\r\n\x05start\x18\x01 \x03(\x03\x12\r\n\x05limit\x18\x02 \x03(\x03\x12\x0e\n\x06stride\x18\x03 \x03(\x03\"<\n\rPadAttributes\x12\x0b\n\x03low\x18\x01 \x03(\x03\x12\x0c\n\x04high\x18\x02 \x03(\x03\x12\x10\n\x08interior\x18\x03 \x03(\x03\"\x1e\n\x0e\x41xisAttributes\x12\x0c\n\x04\x61xis\x18\x01 \x01(\x03\"\x1e\n\x0e\x41xesAttributes\x12\x0c\n\x04\x61xes\x18\x01 \x03(\x03\"h\n\x14\x44otGeneralAttributes\x12\x14\n\x0clhs_contract\x18\x01 \x03(\x03\x12\x14\n\x0crhs_contract\x18\x02 \x03(\x03\x12\x11\n\tlhs_batch\x18\x03 \x03(\x03\x12\x11\n\trhs_batch\x18\x04 \x03(\x03\"j\n\x10GatherAttributes\x12\x12\n\nbatch_dims\x18\x01 \x01(\x03\x12\x13\n\x0boffset_dims\x18\x02 \x01(\x03\x12-\n\x0cout_of_range\x18\x03 \x01(\x0e\x32\x17.gradwire.v1.OutOfRange\"K\n\x11ScatterAttributes\x12\x12\n\nbatch_dims\x18\x01 \x01(\x03\x12\x13\n\x0boffset_dims\x18\x02 \x01(\x03\x12\r\n\x05shape\x18\x03 \x03(\x03\"U\n\x19TriangularSolveAttributes\x12\r\n\x05lower\x18\x01 \x01(\x08\x12\x12\n\ntransposed\x18\x02 \x01(\x08\x12\x15\n\runit_diagonal\x18\x03 \x01(\x08\"5\n\x14\x43umulativeAttributes\x12\x0c\n\x04\x61xis\x18\x01 \x01(\x03\x12\x0f\n\x07reverse\x18\x02 \x01(\x08\";\n\x16SearchSortedAttributes\x12\x12\n\nbatch_dims\x18\x01 \x01(\x03\x12\r\n\x05right\x18\x02 \x01(\x08\"f\n\x0eScanAttributes\x12\x11\n\tconstants\x18\x01 \x01(\r\x12\x0f\n\x07\x63\x61rries\x18\x02 \x01(\r\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12\x0f\n\x07reverse\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x08\"Y\n\x0fWhileAttributes\x12\x1b\n\x13\x63ondition_constants\x18\x01 \x01(\r\x12\x16\n\x0e\x62ody_constants\x18\x02 \x01(\r\x12\x11\n\tmax_steps\x18\x03 \x01(\x04*W\n\nOutOfRange\x12\x1c\n\x18OUT_OF_RANGE_UNSPECIFIED\x10\x00\x12\x14\n\x10OUT_OF_RANGE_NAN\x10\x01\x12\x15\n\x11OUT_OF_RANGE_ZERO\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17gradwire/v1/graph.proto\x12\x0bgradwire.v1\x1a\x15gradwire/v1/ops.proto\x1a\x18gradwire/v1/tensor.proto\"s\n\x05Graph\x12\"\n\x06inputs\x18\x01 \x03(\x0b\x32\x12.gradwire.v1.Value\x12 \n\x05nodes\x18\x02 \x03(\x0b\x32\x11.gradwire.v1.Node\x12$\n\x07outputs\x18\x03 \x03(\x0b\x32\x13.gradwire.v1.Output\"<\n\x05Value\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x04type\x18\x02 \x01(\x0b\x32\x17.gradwire.v1.TensorType\"%\n\x06Output\x12\r\n\x05value\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x97\t\n\x04Node\x12\x1b\n\x02op\x18\x01 \x01(\x0e\x32\x0f.gradwire.v1.Op\x12\x10\n\x08operands\x18\x02 \x03(\r\x12\x11\n\tsubgraphs\x18\x03 \x03(\r\x12\x33\n\x08\x63onstant\x18\x10 \x01(\x0b\x32\x1f.gradwire.v1.ConstantAttributesH\x00\x12+\n\x04iota\x18\x11 \x01(\x0b\x32\x1b.gradwire.v1.IotaAttributesH\x00\x12\x33\n\x08\x65xponent\x18\x12 \x01(\x0b\x32\x1f.gradwire.v1.ExponentAttributesH\x00\x12-\n\x05\x64type\x18\x13 \x01(\x0b\x32\x1c.gradwire.v1.DTypeAttributesH\x00\x12-\n\x05shape\x18\x14 \x01(\x0b\x32\x1c.gradwire.v1.ShapeAttributesH\x00\x12\x39\n\x0bpermutation\x18\x15 \x01(\x0b\x32\".gradwire.v1.PermutationAttributesH\x00\x12-\n\x05slice\x18\x16 \x01(\x0b\x32\x1c.gradwire.v1.SliceAttributesH\x00\x12)\n\x03pad\x18\x17 \x01(\x0b\x32\x1a.gradwire.v1.PadAttributesH\x00\x12+\n\x04\x61xis\x18\x18 \x01(\x0b\x32\x1b.gradwire.v1.AxisAttributesH\x00\x12+\n\x04\x61xes\x18\x19 \x01(\x0b\x32\x1b.gradwire.v1.AxesAttributesH\x00\x12\x38\n\x0b\x64ot_general\x18\x1a \x01(\x0b\x32!.gradwire.v1.DotGeneralAttributesH\x00\x12/\n\x06gather\x18\x1b \x01(\x0b\x32\x1d.gradwire.v1.GatherAttributesH\x00\x12\x31\n\x07scatter\x18\x1c \x01(\x0b\x32\x1e.gradwire.v1.ScatterAttributesH\x00\x12+\n\x04scan\x18\x1d \x01(\x0b\x32\x1b.gradwire.v1.ScanAttributesH\x00\x12-\n\x05while\x18\x1e \x01(\x0b\x32\x1c.gradwire.v1.WhileAttributesH\x00\x12\x42\n\x10triangular_solve\x18\" \x01(\x0b\x32&.gradwire.v1.TriangularSolveAttributesH\x00\x12\x37\n\ncumulative\x18& \x01(\x0b\x32!.gradwire.v1.CumulativeAttributesH\x00\x12<\n\rsearch_sorted\x18\' \x01(\x0b\x32#.gradwire.v1.SearchSortedAttributesH\x00\x12\x31\n\x07windows\x18+ \x01(\x0b\x32\x1e.gradwire.v1.WindowsAttributesH\x00\x12\x38\n\x0boverlap_add\x18, \x01(\x0b\x32!.gradwire.v1.OverlapAddAttributesH\x00\x12\x39\n\x0b\x63onvolution\x18- \x01(\x0b\x32\".gradwire.v1.ConvolutionAttributesH\x00\x42\x0c\n\nattributes\"8\n\x12\x43onstantAttributes\x12\"\n\x05value\x18\x01 \x01(\x0b\x32\x13.gradwire.v1.Tensor\"P\n\x0eIotaAttributes\x12!\n\x05\x64type\x18\x01 \x01(\x0e\x32\x12.gradwire.v1.DType\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x61xis\x18\x03 \x01(\x03\"&\n\x12\x45xponentAttributes\x12\x10\n\x08\x65xponent\x18\x01 \x01(\x03\"4\n\x0f\x44TypeAttributes\x12!\n\x05\x64type\x18\x01 \x01(\x0e\x32\x12.gradwire.v1.DType\" \n\x0fShapeAttributes\x12\r\n\x05shape\x18\x01 \x03(\x03\",\n\x15PermutationAttributes\x12\x13\n\x0bpermutation\x18\x01 \x03(\x03\"?\n\x0fSliceAttributes\x12\r\n\x05start\x18\x01 \x03(\x03\x12\r\n\x05limit\x18\x02 \x03(\x03\x12\x0e\n\x06stride\x18\x03 \x03(\x03\"<\n\rPadAttributes\x12\x0b\n\x03low\x18\x01 \x03(\x03\x12\x0c\n\x04high\x18\x02 \x03(\x03\x12\x10\n\x08interior\x18\x03 \x03(\x03\"\x1e\n\x0e\x41xisAttributes\x12\x0c\n\x04\x61xis\x18\x01 \x01(\x03\"\x1e\n\x0e\x41xesAttributes\x12\x0c\n\x04\x61xes\x18\x01 \x03(\x03\"h\n\x14\x44otGeneralAttributes\x12\x14\n\x0clhs_contract\x18\x01 \x03(\x03\x12\x14\n\x0crhs_contract\x18\x02 \x03(\x03\x12\x11\n\tlhs_batch\x18\x03 \x03(\x03\x12\x11\n\trhs_batch\x18\x04 \x03(\x03\"j\n\x10GatherAttributes\x12\x12\n\nbatch_dims\x18\x01 \x01(\x03\x12\x13\n\x0boffset_dims\x18\x02 \x01(\x03\x12-\n\x0cout_of_range\x18\x03 \x01(\x0e\x32\x17.gradwire.v1.OutOfRange\"K\n\x11ScatterAttributes\x12\x12\n\nbatch_dims\x18\x01 \x01(\x03\x12\x13\n\x0boffset_dims\x18\x02 \x01(\x03\x12\r\n\x05shape\x18\x03 \x03(\x03\"U\n\x19TriangularSolveAttributes\x12\r\n\x05lower\x18\x01 \x01(\x08\x12\x12\n\ntransposed\x18\x02 \x01(\x08\x12\x15\n\runit_diagonal\x18\x03 \x01(\x08\"5\n\x14\x43umulativeAttributes\x12\x0c\n\x04\x61xis\x18\x01 \x01(\x03\x12\x0f\n\x07reverse\x18\x02 \x01(\x08\";\n\x16SearchSortedAttributes\x12\x12\n\nbatch_dims\x18\x01 \x01(\x03\x12\r\n\x05right\x18\x02 \x01(\x08\"f\n\x0eScanAttributes\x12\x11\n\tconstants\x18\x01 \x01(\r\x12\x0f\n\x07\x63\x61rries\x18\x02 \x01(\r\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12\x0f\n\x07reverse\x18\x04 \x01(\x08\x12\x0f\n\x07\x63ounted\x18\x05 \x01(\x08\"Y\n\x0fWhileAttributes\x12\x1b\n\x13\x63ondition_constants\x18\x01 \x01(\r\x12\x16\n\x0e\x62ody_constants\x18\x02 \x01(\r\x12\x11\n\tmax_steps\x18\x03 \x01(\x04\"G\n\x11WindowsAttributes\x12\x0e\n\x06kernel\x18\x01 \x03(\x03\x12\x0f\n\x07strides\x18\x02 \x03(\x03\x12\x11\n\tdilations\x18\x03 \x03(\x03\"I\n\x14OverlapAddAttributes\x12\x0f\n\x07strides\x18\x01 \x03(\x03\x12\x11\n\tdilations\x18\x02 \x03(\x03\x12\r\n\x05shape\x18\x03 \x03(\x03\"z\n\x15\x43onvolutionAttributes\x12\x0f\n\x07strides\x18\x01 \x03(\x03\x12\x0b\n\x03low\x18\x02 \x03(\x03\x12\x0c\n\x04high\x18\x03 \x03(\x03\x12\x11\n\tdilations\x18\x04 \x03(\x03\x12\x0e\n\x06groups\x18\x05 \x01(\x03\x12\x12\n\nbatch_dims\x18\x06 \x01(\x03*W\n\nOutOfRange\x12\x1c\n\x18OUT_OF_RANGE_UNSPECIFIED\x10\x00\x12\x14\n\x10OUT_OF_RANGE_NAN\x10\x01\x12\x15\n\x11OUT_OF_RANGE_ZERO\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradwire.v1.graph_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTOFRANGE']._serialized_start=2511
-  _globals['_OUTOFRANGE']._serialized_end=2598
+  _globals['_OUTOFRANGE']._serialized_start=2951
+  _globals['_OUTOFRANGE']._serialized_end=3038
   _globals['_GRAPH']._serialized_start=89
   _globals['_GRAPH']._serialized_end=204
   _globals['_VALUE']._serialized_start=206
@@ -42,41 +42,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTPUT']._serialized_start=268
   _globals['_OUTPUT']._serialized_end=305
   _globals['_NODE']._serialized_start=308
-  _globals['_NODE']._serialized_end=1315
-  _globals['_CONSTANTATTRIBUTES']._serialized_start=1317
-  _globals['_CONSTANTATTRIBUTES']._serialized_end=1373
-  _globals['_IOTAATTRIBUTES']._serialized_start=1375
-  _globals['_IOTAATTRIBUTES']._serialized_end=1455
-  _globals['_EXPONENTATTRIBUTES']._serialized_start=1457
-  _globals['_EXPONENTATTRIBUTES']._serialized_end=1495
-  _globals['_DTYPEATTRIBUTES']._serialized_start=1497
-  _globals['_DTYPEATTRIBUTES']._serialized_end=1549
-  _globals['_SHAPEATTRIBUTES']._serialized_start=1551
-  _globals['_SHAPEATTRIBUTES']._serialized_end=1583
-  _globals['_PERMUTATIONATTRIBUTES']._serialized_start=1585
-  _globals['_PERMUTATIONATTRIBUTES']._serialized_end=1629
-  _globals['_SLICEATTRIBUTES']._serialized_start=1631
-  _globals['_SLICEATTRIBUTES']._serialized_end=1694
-  _globals['_PADATTRIBUTES']._serialized_start=1696
-  _globals['_PADATTRIBUTES']._serialized_end=1756
-  _globals['_AXISATTRIBUTES']._serialized_start=1758
-  _globals['_AXISATTRIBUTES']._serialized_end=1788
-  _globals['_AXESATTRIBUTES']._serialized_start=1790
-  _globals['_AXESATTRIBUTES']._serialized_end=1820
-  _globals['_DOTGENERALATTRIBUTES']._serialized_start=1822
-  _globals['_DOTGENERALATTRIBUTES']._serialized_end=1926
-  _globals['_GATHERATTRIBUTES']._serialized_start=1928
-  _globals['_GATHERATTRIBUTES']._serialized_end=2034
-  _globals['_SCATTERATTRIBUTES']._serialized_start=2036
-  _globals['_SCATTERATTRIBUTES']._serialized_end=2111
-  _globals['_TRIANGULARSOLVEATTRIBUTES']._serialized_start=2113
-  _globals['_TRIANGULARSOLVEATTRIBUTES']._serialized_end=2198
-  _globals['_CUMULATIVEATTRIBUTES']._serialized_start=2200
-  _globals['_CUMULATIVEATTRIBUTES']._serialized_end=2253
-  _globals['_SEARCHSORTEDATTRIBUTES']._serialized_start=2255
-  _globals['_SEARCHSORTEDATTRIBUTES']._serialized_end=2314
-  _globals['_SCANATTRIBUTES']._serialized_start=2316
-  _globals['_SCANATTRIBUTES']._serialized_end=2418
-  _globals['_WHILEATTRIBUTES']._serialized_start=2420
-  _globals['_WHILEATTRIBUTES']._serialized_end=2509
+  _globals['_NODE']._serialized_end=1483
+  _globals['_CONSTANTATTRIBUTES']._serialized_start=1485
+  _globals['_CONSTANTATTRIBUTES']._serialized_end=1541
+  _globals['_IOTAATTRIBUTES']._serialized_start=1543
+  _globals['_IOTAATTRIBUTES']._serialized_end=1623
+  _globals['_EXPONENTATTRIBUTES']._serialized_start=1625
+  _globals['_EXPONENTATTRIBUTES']._serialized_end=1663
+  _globals['_DTYPEATTRIBUTES']._serialized_start=1665
+  _globals['_DTYPEATTRIBUTES']._serialized_end=1717
+  _globals['_SHAPEATTRIBUTES']._serialized_start=1719
+  _globals['_SHAPEATTRIBUTES']._serialized_end=1751
+  _globals['_PERMUTATIONATTRIBUTES']._serialized_start=1753
+  _globals['_PERMUTATIONATTRIBUTES']._serialized_end=1797
+  _globals['_SLICEATTRIBUTES']._serialized_start=1799
+  _globals['_SLICEATTRIBUTES']._serialized_end=1862
+  _globals['_PADATTRIBUTES']._serialized_start=1864
+  _globals['_PADATTRIBUTES']._serialized_end=1924
+  _globals['_AXISATTRIBUTES']._serialized_start=1926
+  _globals['_AXISATTRIBUTES']._serialized_end=1956
+  _globals['_AXESATTRIBUTES']._serialized_start=1958
+  _globals['_AXESATTRIBUTES']._serialized_end=1988
+  _globals['_DOTGENERALATTRIBUTES']._serialized_start=1990
+  _globals['_DOTGENERALATTRIBUTES']._serialized_end=2094
+  _globals['_GATHERATTRIBUTES']._serialized_start=2096
+  _globals['_GATHERATTRIBUTES']._serialized_end=2202
+  _globals['_SCATTERATTRIBUTES']._serialized_start=2204
+  _globals['_SCATTERATTRIBUTES']._serialized_end=2279
+  _globals['_TRIANGULARSOLVEATTRIBUTES']._serialized_start=2281
+  _globals['_TRIANGULARSOLVEATTRIBUTES']._serialized_end=2366
+  _globals['_CUMULATIVEATTRIBUTES']._serialized_start=2368
+  _globals['_CUMULATIVEATTRIBUTES']._serialized_end=2421
+  _globals['_SEARCHSORTEDATTRIBUTES']._serialized_start=2423
+  _globals['_SEARCHSORTEDATTRIBUTES']._serialized_end=2482
+  _globals['_SCANATTRIBUTES']._serialized_start=2484
+  _globals['_SCANATTRIBUTES']._serialized_end=2586
+  _globals['_WHILEATTRIBUTES']._serialized_start=2588
+  _globals['_WHILEATTRIBUTES']._serialized_end=2677
+  _globals['_WINDOWSATTRIBUTES']._serialized_start=2679
+  _globals['_WINDOWSATTRIBUTES']._serialized_end=2750
+  _globals['_OVERLAPADDATTRIBUTES']._serialized_start=2752
+  _globals['_OVERLAPADDATTRIBUTES']._serialized_end=2825
+  _globals['_CONVOLUTIONATTRIBUTES']._serialized_start=2827
+  _globals['_CONVOLUTIONATTRIBUTES']._serialized_end=2949
 # @@protoc_insertion_point(module_scope)

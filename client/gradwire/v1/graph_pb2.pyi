@@ -159,6 +159,9 @@ class Node(google.protobuf.message.Message):
     TRIANGULAR_SOLVE_FIELD_NUMBER: builtins.int
     CUMULATIVE_FIELD_NUMBER: builtins.int
     SEARCH_SORTED_FIELD_NUMBER: builtins.int
+    WINDOWS_FIELD_NUMBER: builtins.int
+    OVERLAP_ADD_FIELD_NUMBER: builtins.int
+    CONVOLUTION_FIELD_NUMBER: builtins.int
     op: gradwire.v1.ops_pb2.Op.ValueType
     """What is computed."""
     @property
@@ -239,6 +242,18 @@ class Node(google.protobuf.message.Message):
     def search_sorted(self) -> global___SearchSortedAttributes:
         """For SEARCHSORTED."""
 
+    @property
+    def windows(self) -> global___WindowsAttributes:
+        """For WINDOWS."""
+
+    @property
+    def overlap_add(self) -> global___OverlapAddAttributes:
+        """For OVERLAP_ADD."""
+
+    @property
+    def convolution(self) -> global___ConvolutionAttributes:
+        """For CONVOLUTION."""
+
     def __init__(
         self,
         *,
@@ -262,10 +277,13 @@ class Node(google.protobuf.message.Message):
         triangular_solve: global___TriangularSolveAttributes | None = ...,
         cumulative: global___CumulativeAttributes | None = ...,
         search_sorted: global___SearchSortedAttributes | None = ...,
+        windows: global___WindowsAttributes | None = ...,
+        overlap_add: global___OverlapAddAttributes | None = ...,
+        convolution: global___ConvolutionAttributes | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted"] | None: ...
+    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted", "windows", "overlap_add", "convolution"] | None: ...
 
 global___Node = Node
 
@@ -717,3 +735,113 @@ class WhileAttributes(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["body_constants", b"body_constants", "condition_constants", b"condition_constants", "max_steps", b"max_steps"]) -> None: ...
 
 global___WhileAttributes = WhileAttributes
+
+@typing.final
+class WindowsAttributes(google.protobuf.message.Message):
+    """Attributes of WINDOWS. One entry for each windowed axis; these are the last ones."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KERNEL_FIELD_NUMBER: builtins.int
+    STRIDES_FIELD_NUMBER: builtins.int
+    DILATIONS_FIELD_NUMBER: builtins.int
+    @property
+    def kernel(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Number of elements that a window sees, at least 1."""
+
+    @property
+    def strides(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Step from one position to the next, at least 1."""
+
+    @property
+    def dilations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Step from one element of a window to the next, at least 1."""
+
+    def __init__(
+        self,
+        *,
+        kernel: collections.abc.Iterable[builtins.int] | None = ...,
+        strides: collections.abc.Iterable[builtins.int] | None = ...,
+        dilations: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dilations", b"dilations", "kernel", b"kernel", "strides", b"strides"]) -> None: ...
+
+global___WindowsAttributes = WindowsAttributes
+
+@typing.final
+class OverlapAddAttributes(google.protobuf.message.Message):
+    """Attributes of OVERLAP_ADD. One entry for each windowed axis."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STRIDES_FIELD_NUMBER: builtins.int
+    DILATIONS_FIELD_NUMBER: builtins.int
+    SHAPE_FIELD_NUMBER: builtins.int
+    @property
+    def strides(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Step from one position to the next, at least 1."""
+
+    @property
+    def dilations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Step from one element of a window to the next, at least 1."""
+
+    @property
+    def shape(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Lengths of the windowed axes in the result."""
+
+    def __init__(
+        self,
+        *,
+        strides: collections.abc.Iterable[builtins.int] | None = ...,
+        dilations: collections.abc.Iterable[builtins.int] | None = ...,
+        shape: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dilations", b"dilations", "shape", b"shape", "strides", b"strides"]) -> None: ...
+
+global___OverlapAddAttributes = OverlapAddAttributes
+
+@typing.final
+class ConvolutionAttributes(google.protobuf.message.Message):
+    """Attributes of CONVOLUTION. One entry for each spatial axis; these are the last ones."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STRIDES_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    DILATIONS_FIELD_NUMBER: builtins.int
+    GROUPS_FIELD_NUMBER: builtins.int
+    BATCH_DIMS_FIELD_NUMBER: builtins.int
+    groups: builtins.int
+    """Number of groups, at least 1; divides both numbers of channels."""
+    batch_dims: builtins.int
+    """Leading axes that both operands share."""
+    @property
+    def strides(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Step from one position to the next, at least 1."""
+
+    @property
+    def low(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Padding before the first element, at least 0."""
+
+    @property
+    def high(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Padding after the last element, at least 0."""
+
+    @property
+    def dilations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Step from one element of the kernel to the next, at least 1."""
+
+    def __init__(
+        self,
+        *,
+        strides: collections.abc.Iterable[builtins.int] | None = ...,
+        low: collections.abc.Iterable[builtins.int] | None = ...,
+        high: collections.abc.Iterable[builtins.int] | None = ...,
+        dilations: collections.abc.Iterable[builtins.int] | None = ...,
+        groups: builtins.int = ...,
+        batch_dims: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_dims", b"batch_dims", "dilations", b"dilations", "groups", b"groups", "high", b"high", "low", b"low", "strides", b"strides"]) -> None: ...
+
+global___ConvolutionAttributes = ConvolutionAttributes

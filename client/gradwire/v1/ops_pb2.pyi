@@ -319,6 +319,22 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     OP_CUMULATIVE_LOGSUMEXP: _Op.ValueType  # 236
     """(x: F) -> running log of the sum of exp, without overflow. Differentiated as a tree of LOGADDEXP; an element of -inf has
     no derivative.
+    Sliding windows on the last axes. extent = (kernel - 1) * dilation + 1; an axis of length n has
+    floor((n - extent) / stride) + 1 positions, and must be at least as long as the extent.
+    """
+    OP_CONVOLUTION: _Op.ValueType  # 250
+    """(x: batch + examples + [C] + spatial: T, w: batch + [O, C / groups] + kernel: T) -> batch + examples + [O] + positions: sums
+    of products of w with what it sees of x, as ONNX's Conv (nothing is flipped). Any number of axes of examples. An output channel
+    sees the input channels of its group. Padding contributes nothing, whatever w is. Attribute `convolution`. Structural
+    zeros are not tracked through it.
+    """
+    OP_WINDOWS: _Op.ValueType  # 251
+    """(x: lead + S, any type) -> lead + positions + kernel: element i of the window at p is x[p * stride + i * dilation].
+    Attribute `windows`. With PAD, and a reduction over the kernel's axes, this is pooling.
+    """
+    OP_OVERLAP_ADD: _Op.ValueType  # 252
+    """(x: lead + positions + kernel: T) -> lead + the attribute's shape: zeros to which every window is added where WINDOWS
+    would have seen it. Attribute `overlap_add`.
     """
 
 class Op(_Op, metaclass=_OpEnumTypeWrapper):
@@ -626,5 +642,21 @@ OP_CUMULATIVE_MIN: Op.ValueType  # 235
 OP_CUMULATIVE_LOGSUMEXP: Op.ValueType  # 236
 """(x: F) -> running log of the sum of exp, without overflow. Differentiated as a tree of LOGADDEXP; an element of -inf has
 no derivative.
+Sliding windows on the last axes. extent = (kernel - 1) * dilation + 1; an axis of length n has
+floor((n - extent) / stride) + 1 positions, and must be at least as long as the extent.
+"""
+OP_CONVOLUTION: Op.ValueType  # 250
+"""(x: batch + examples + [C] + spatial: T, w: batch + [O, C / groups] + kernel: T) -> batch + examples + [O] + positions: sums
+of products of w with what it sees of x, as ONNX's Conv (nothing is flipped). Any number of axes of examples. An output channel
+sees the input channels of its group. Padding contributes nothing, whatever w is. Attribute `convolution`. Structural
+zeros are not tracked through it.
+"""
+OP_WINDOWS: Op.ValueType  # 251
+"""(x: lead + S, any type) -> lead + positions + kernel: element i of the window at p is x[p * stride + i * dilation].
+Attribute `windows`. With PAD, and a reduction over the kernel's axes, this is pooling.
+"""
+OP_OVERLAP_ADD: Op.ValueType  # 252
+"""(x: lead + positions + kernel: T) -> lead + the attribute's shape: zeros to which every window is added where WINDOWS
+would have seen it. Attribute `overlap_add`.
 """
 global___Op = Op

@@ -458,6 +458,43 @@ def _read_triangular_solve(message: graph_pb2.TriangularSolveAttributes) -> a.Tr
     return a.TriangularSolve(message.lower, message.transposed, message.unit_diagonal)
 
 
+def _write_windows(value: a.Windows, entry: graph_pb2.Node) -> None:
+    entry.windows.kernel.extend(value.kernel)
+    entry.windows.strides.extend(value.strides)
+    entry.windows.dilations.extend(value.dilations)
+    entry.windows.SetInParent()
+
+
+def _read_windows(message: graph_pb2.WindowsAttributes) -> a.Windows:
+    return a.Windows(tuple(message.kernel), tuple(message.strides), tuple(message.dilations))
+
+
+def _write_overlap_add(value: a.OverlapAdd, entry: graph_pb2.Node) -> None:
+    entry.overlap_add.strides.extend(value.strides)
+    entry.overlap_add.dilations.extend(value.dilations)
+    entry.overlap_add.shape.extend(value.shape)
+    entry.overlap_add.SetInParent()
+
+
+def _read_overlap_add(message: graph_pb2.OverlapAddAttributes) -> a.OverlapAdd:
+    return a.OverlapAdd(tuple(message.strides), tuple(message.dilations), tuple(message.shape))
+
+
+def _write_convolution(value: a.Convolution, entry: graph_pb2.Node) -> None:
+    message = entry.convolution
+    message.strides.extend(value.strides)
+    message.low.extend(value.low)
+    message.high.extend(value.high)
+    message.dilations.extend(value.dilations)
+    message.groups, message.batch_dims = value.groups, value.batch_dims
+
+
+def _read_convolution(message: graph_pb2.ConvolutionAttributes) -> a.Convolution:
+    lists = (message.strides, message.low, message.high, message.dilations)
+    strides, low, high, dilations = (tuple(values) for values in lists)
+    return a.Convolution(strides, low, high, dilations, message.groups, message.batch_dims)
+
+
 _Family = tuple[str, Callable[[Any, graph_pb2.Node], None], Callable[[Any], Attributes]]
 
 _FAMILIES: Final[dict[type[Attributes], _Family]] = {
@@ -481,4 +518,7 @@ _FAMILIES: Final[dict[type[Attributes], _Family]] = {
     a.Gather: ("gather", _write_gather, _read_gather),
     a.Scatter: ("scatter", _write_scatter, _read_scatter),
     a.TriangularSolve: ("triangular_solve", _write_triangular_solve, _read_triangular_solve),
+    a.Windows: ("windows", _write_windows, _read_windows),
+    a.OverlapAdd: ("overlap_add", _write_overlap_add, _read_overlap_add),
+    a.Convolution: ("convolution", _write_convolution, _read_convolution),
 }

@@ -146,9 +146,11 @@ def _owned(array: np.ndarray | None) -> np.ndarray:
     return np.asarray(array)
 
 
-_LINEAR_AFTER_SUM = frozenset({"negative", "reshape", "permute_dims", "slice", "broadcast_to", "sum", "flip"})
+_LINEAR_AFTER_SUM = frozenset(
+    {"negative", "reshape", "permute_dims", "slice", "broadcast_to", "sum", "flip", "windows", "overlap_add"}
+)
 _SUMS = frozenset({"add", "subtract"})
-_PRODUCTS = frozenset({"multiply", "dot_general"})
+_PRODUCTS = frozenset({"multiply", "dot_general", "convolution"})
 
 
 def _row_sums_are_linear(graph: Graph, by_rows: Sequence[bool]) -> bool:

@@ -11,6 +11,7 @@ from gradwire_engine.ops import (
     arithmetic,
     contraction,
     control,
+    convolution,
     creation,
     cumulative,
     indexing,
@@ -21,6 +22,7 @@ from gradwire_engine.ops import (
     shape,
     sorting,
     transcendental,
+    windows,
 )
 
 OPSET: Final = 1
@@ -47,6 +49,8 @@ OPS: Final = _closed(
     contraction.OPS,
     indexing.OPS,
     linear_algebra.OPS,
+    windows.OPS,
+    convolution.OPS,
     control.OPS,
     sorting.OPS,
     cumulative.OPS,

@@ -6,6 +6,8 @@ product. Two patterns, both equal up to rounding:
     sum(dot_general(x, y))    over shared axes      ->   dot_general that contracts them
     sum(multiply(x, y))       with x or y repeated  ->   dot_general
 
+They are found behind permute_dims, and behind a reshape that leaves the summed axes alone.
+
 Runs after differentiation only.
 """
 
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gradwire_engine.attributes import Axes, DotGeneral, Shape
+from gradwire_engine.attributes import Axes, DotGeneral, Permutation, Shape
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.types import ROWS
@@ -33,7 +35,9 @@ def contract(graph: Graph) -> Graph:
     changed = False
     for node in graph.nodes:
         operands = tuple(values[n] for n in node.operands)
-        better = _contracted(made, node, operands[0]) if node.op.name == "sum" else None
+        better = None
+        if node.op.name == "sum" and isinstance(node.attributes, Axes):
+            better = _contracted(made, operands[0], node.attributes.axes)
         changed = changed or better is not None
         results = (better,) if better is not None else builder.copy(node, operands)
         for result in results:
@@ -42,17 +46,47 @@ def contract(graph: Graph) -> Graph:
     return builder.finish([values[n] for n in graph.outputs], graph.output_names) if changed else graph
 
 
-def _contracted(made: Made, node: Node, x: Value) -> Value | None:
-    assert isinstance(node.attributes, Axes)
+def _contracted(made: Made, x: Value, axes: tuple[int, ...]) -> Value | None:
+    """The sum of x over axes as a contraction, if x is a product."""
+    moves: list[tuple[Node, tuple[int, ...]]] = []
     source = made.get(x.number)
-    if source is None or not node.attributes.axes:
+    while source is not None and axes and (moved := _axes_before(source, axes)) is not None:
+        moves.append((source[0], axes))
+        x, axes = source[1][0], moved
+        source = made.get(x.number)
+    if source is None or not axes:
         return None
     inner, operands = source
+    result: Value | None = None
     if inner.op.name == "dot_general" and isinstance(inner.attributes, DotGeneral):
-        return _sum_of_contraction(inner.attributes, operands, node.attributes.axes)
-    if inner.op.name == "multiply":
-        return _sum_of_product(made, x, operands, node.attributes.axes)
+        result = _sum_of_contraction(inner.attributes, operands, axes)
+    elif inner.op.name == "multiply":
+        result = _sum_of_product(made, x, operands, axes)
+    for node, gone in reversed(moves) if result is not None else ():
+        assert result is not None
+        result = _moved_without(node, gone, result)
+    return result
+
+
+def _axes_before(source: tuple[Node, tuple[Value, ...]], axes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Where axes of the result stand in the operand of an op that only moves elements; None for other ops."""
+    node, operands = source
+    if isinstance(node.attributes, Permutation):
+        return tuple(sorted(node.attributes.permutation[axis] for axis in axes))
+    if isinstance(node.attributes, Shape) and node.op.name == "reshape":
+        leading = axes[-1] + 1
+        if operands[0].shape[:leading] == node.attributes.shape[:leading]:
+            return axes
     return None
+
+
+def _moved_without(node: Node, gone: tuple[int, ...], x: Value) -> Value:
+    """The op on an operand that lacks the axes which are `gone` from its result."""
+    if isinstance(node.attributes, Permutation):
+        kept = [place for axis, place in enumerate(node.attributes.permutation) if axis not in gone]
+        return permute_dims(x, [sorted(kept).index(place) for place in kept])
+    assert isinstance(node.attributes, Shape)
+    return reshape(x, tuple(length for axis, length in enumerate(node.attributes.shape) if axis not in gone))
 
 
 def _sum_of_contraction(a: DotGeneral, operands: Sequence[Value], axes: Sequence[int]) -> Value | None:
