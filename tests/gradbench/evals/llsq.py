@@ -1,0 +1,37 @@
+"""llsq: how badly a polynomial fits the sign function at n points of [−1, 1], and the gradient by its coefficients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tests.gradbench.task import Functions, Input, Task
+
+import gradwire as gw
+
+
+def misfit(x: Any, t: Any) -> Any:
+    """½ Σ_i (sign(t_i) − Σ_j x_j t_iʲ)²."""
+    powers = np.vander(t, x.shape[0], increasing=True)
+    return 0.5 * np.sum((np.sign(t) - powers @ x) ** 2)
+
+
+VALUE, GRADIENT = gw.remote(misfit), gw.grad(misfit)
+
+
+def _arguments(input: Input) -> tuple[np.ndarray, np.ndarray]:
+    n = input["n"]
+    return np.asarray(input["x"], dtype=np.float64), -1.0 + 2.0 * np.arange(n) / (n - 1)
+
+
+def _primal(input: Input) -> Task:
+    given = _arguments(input)
+    return Task(lambda: VALUE(*given))
+
+
+def _gradient(input: Input) -> Task:
+    given = _arguments(input)
+    return Task(lambda: GRADIENT(*given))
+
+
+FUNCTIONS: Functions = {"primal": _primal, "gradient": _gradient}

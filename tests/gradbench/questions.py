@@ -1,0 +1,42 @@
+"""What the evals ask: all functions of an eval on an input, with the golden answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.gradbench import tool
+from tests.gradbench.intermediary import Question
+from tests.gradbench.references import ba, det, gmm, hello, ht, kmeans, llsq, lse
+
+REFERENCES: dict[str, Any] = {
+    "hello": hello, "gmm": gmm, "ba": ba, "ht": ht, "kmeans": kmeans, "lse": lse, "det": det, "llsq": llsq,
+}  # fmt: skip
+
+
+def questions_about(module: str, description: str, input: Any) -> list[Question]:
+    """One for each function of the eval."""
+    expected = REFERENCES[module].expected
+    return [Question(name, description, input, expected(name, input)) for name in tool.functions_of(module)]
+
+
+def input_of(module: str, description: str) -> Any:
+    """One of the eval's own inputs."""
+    inputs: Iterator[tuple[str, Any]] = REFERENCES[module].inputs()
+    return next(input for name, input in inputs if name == description)
+
+
+def small_questions(module: str) -> list[Question]:
+    """The whole of an eval, but on small inputs."""
+    if module == "hello":
+        return [Question(*one, hello.expected(one[0], one[2])) for one in hello.inputs()]
+    small: dict[str, list[tuple[str, Any]]] = {
+        "gmm": [("3_4_50", gmm.made_up(3, 4, 50, gamma=1.5, m=2)), ("1_1_7", gmm.made_up(1, 1, 7))],
+        "ba": [("small", ba.made_up(1, 2, 3, 31)), ("as small as the eval sees", ba.made_up(2, 3, 2, 16))],
+        "ht": [("simple", ht.made_up(1, by_triangle=False)), ("complicated", ht.made_up(2, by_triangle=True))],
+        "kmeans": [("k=10,n=1000,d=8", input_of("kmeans", "k=10,n=1000,d=8"))],
+        "lse": [("n=2500", input_of("lse", "n=2500"))],
+        "det": [("5", input_of("det", "5"))],
+        "llsq": [("n=16,m=128", input_of("llsq", "n=16,m=128"))],
+    }
+    return [question for one in small[module] for question in questions_about(module, *one)]
