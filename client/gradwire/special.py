@@ -1,4 +1,4 @@
-"""Functions that numpy lacks, by their names in scipy.special, and a few from neural networks.
+"""Functions that numpy lacks, by their names in scipy.special and scipy.signal, and a few from neural networks.
 
 On traced values they are operations of the service; on plain numbers and arrays they are computed here, so that a
 function that uses them can be run as it is.
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gradwire.convolutions import avg_pool, conv, conv_transpose, convolve, correlate, max_pool
 from gradwire.numpy_functions import elementwise
 from gradwire.numpy_functions.operands import axes_of, emit, floating
 from gradwire.tracing import Tracer
@@ -122,4 +123,21 @@ def _normalised(op: str, x: Any, axis: Any, plain: Callable[[Any, tuple[int, ...
         return plain(array, axes_of(axis, array.ndim))[()]
 
 
-__all__ = ["erf", "erfc", "expit", "log_expit", "log_softmax", "logit", "logsumexp", "relu", "softmax", "softplus"]
+__all__ = [
+    "avg_pool",
+    "conv",
+    "conv_transpose",
+    "convolve",
+    "correlate",
+    "erf",
+    "erfc",
+    "expit",
+    "log_expit",
+    "log_softmax",
+    "logit",
+    "logsumexp",
+    "max_pool",
+    "relu",
+    "softmax",
+    "softplus",
+]

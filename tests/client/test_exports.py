@@ -23,6 +23,7 @@ NAMES = {
     "__version__",
 }  # fmt: skip
 SPECIAL = {
+    "avg_pool", "conv", "conv_transpose", "convolve", "correlate", "max_pool",
     "erf", "erfc", "expit", "log_expit", "log_softmax", "logit", "logsumexp", "relu", "softmax", "softplus",
 }  # fmt: skip
 

@@ -233,6 +233,13 @@ CASES: list[Case] = [
     (np.shape, np.shape, (MATRIX,)),
     (np.ndim, np.ndim, (MATRIX,)),
     (np.size, lambda x: np.size(x, 1), (MATRIX,)),
+    # sliding windows
+    *[
+        (function, lambda x, y, f=function, m=mode: f(x, y, m), (VECTOR, (3,)))
+        for function in (np.convolve, np.correlate)
+        for mode in ("full", "same", "valid")
+    ],
+    (np.lib.stride_tricks.sliding_window_view, lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, 1), (MATRIX,)),
     (np.result_type, lambda x: x.astype(np.result_type(x, np.float32)), (MATRIX,)),
     # subscripts
     *[

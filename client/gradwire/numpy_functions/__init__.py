@@ -23,6 +23,7 @@ from gradwire.numpy_functions import (
     reductions,
     selection,
     shaping,
+    sliding,
 )
 from gradwire.tracing import Tracer
 
@@ -47,6 +48,7 @@ FUNCTIONS: Final = _closed(
     reductions.TABLE,
     selection.TABLE,
     shaping.TABLE,
+    sliding.TABLE,
 )
 """numpy function -> its meaning."""
 
