@@ -76,6 +76,13 @@ class Exponent(Attributes):
 
 
 @dataclass(frozen=True, slots=True)
+class Order(Attributes):
+    """The order of a function within its family: of a derivative, or of a Bessel function."""
+
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cast(Attributes):
     """The element type to convert to."""
 

@@ -35,12 +35,13 @@ def _binary(name: str) -> Callable[[Value, Value], Value]:
 
 
 absolute, sign, square, reciprocal = _unary("abs"), _unary("sign"), _unary("square"), _unary("reciprocal")
-sqrt, rsqrt, exp, exp2, log, expit = (
+sqrt, rsqrt, exp, exp2, log, log1p, expit = (
     _unary("sqrt"),
     _unary("rsqrt"),
     _unary("exp"),
     _unary("exp2"),
     _unary("log"),
+    _unary("log1p"),
     _unary("expit"),
 )
 sin, cos, sinh, cosh, floor = _unary("sin"), _unary("cos"), _unary("sinh"), _unary("cosh"), _unary("floor")
@@ -57,6 +58,19 @@ def where(condition: Value, x: Value, y: Value | float) -> Value:
 def integer_power(x: Value, exponent: int) -> Value:
     """x to a static integer power."""
     return x.emit("integer_pow", attributes=a.Exponent(exponent))
+
+
+def _of_order(name: str) -> Callable[[Value, int], Value]:
+    def apply(x: Value, order: int) -> Value:
+        return x.emit(name, attributes=a.Order(order))
+
+    apply.__name__ = name
+    apply.__doc__ = f"The function of a static order in the family {name}."
+    return apply
+
+
+polygamma, erfcx, ive = _of_order("polygamma"), _of_order("erfcx"), _of_order("ive")
+sinc, exprel = _of_order("sinc"), _of_order("exprel")
 
 
 def astype(x: Value, dtype: DType) -> Value:

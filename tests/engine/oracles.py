@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
-from tests.engine import oracles_linear_algebra, oracles_sorting
+from tests.engine import oracles_linear_algebra, oracles_sorting, oracles_special
 from tests.engine.oracles_convolution import autograd_functions, jax_functions, torch_functions
 from tests.engine.places import MOVES, landing, moved
 
@@ -211,6 +211,7 @@ class _Autograd:
 
         self._autograd = autograd
         self.functions = _numpy_like(xp, special.erf, special.erfc, special.expit) | autograd_functions(xp)
+        self.functions |= oracles_special.of_autograd()
 
     def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -265,6 +266,7 @@ class _Jax:
             "log_softmax": lambda a, x: jax.nn.log_softmax(x, axis=tuple(a.axes)),
         }
         self.functions = _numpy_like(xp, jax.lax.erf, jax.lax.erfc, jax.nn.sigmoid) | named | jax_functions(jax)
+        self.functions |= oracles_special.of_jax()
 
     def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
         return np.asarray(self.functions[name](attributes, *map(self._jax.numpy.asarray, operands)))
@@ -383,6 +385,7 @@ class _Torch:
             **oracles_linear_algebra.torch_functions(torch),
             **oracles_sorting.in_torch(torch),
             **torch_functions(torch),
+            **oracles_special.of_torch(),
         }
 
     def _tensors(self, arrays: Sequence[np.ndarray]) -> list[Any]:

@@ -162,6 +162,7 @@ class Node(google.protobuf.message.Message):
     WINDOWS_FIELD_NUMBER: builtins.int
     OVERLAP_ADD_FIELD_NUMBER: builtins.int
     CONVOLUTION_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
     op: gradwire.v1.ops_pb2.Op.ValueType
     """What is computed."""
     @property
@@ -254,6 +255,10 @@ class Node(google.protobuf.message.Message):
     def convolution(self) -> global___ConvolutionAttributes:
         """For CONVOLUTION."""
 
+    @property
+    def order(self) -> global___OrderAttributes:
+        """For ERFCX, EXPREL, IVE, POLYGAMMA and SINC."""
+
     def __init__(
         self,
         *,
@@ -280,10 +285,11 @@ class Node(google.protobuf.message.Message):
         windows: global___WindowsAttributes | None = ...,
         overlap_add: global___OverlapAddAttributes | None = ...,
         convolution: global___ConvolutionAttributes | None = ...,
+        order: global___OrderAttributes | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted", "windows", "overlap_add", "convolution"] | None: ...
+    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted", "windows", "overlap_add", "convolution", "order"] | None: ...
 
 global___Node = Node
 
@@ -353,6 +359,24 @@ class ExponentAttributes(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["exponent", b"exponent"]) -> None: ...
 
 global___ExponentAttributes = ExponentAttributes
+
+@typing.final
+class OrderAttributes(google.protobuf.message.Message):
+    """The order of a function within its family."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: builtins.int
+    order: builtins.int
+    """0 to 100."""
+    def __init__(
+        self,
+        *,
+        order: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["order", b"order"]) -> None: ...
+
+global___OrderAttributes = OrderAttributes
 
 @typing.final
 class DTypeAttributes(google.protobuf.message.Message):

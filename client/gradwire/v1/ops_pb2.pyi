@@ -140,8 +140,38 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     """
     OP_ERFC: _Op.ValueType  # 81
     """(x) -> 1 - erf(x), exact for large x."""
+    OP_ERFINV: _Op.ValueType  # 82
+    """(x) -> inverse of erf; infinite at -1 and 1, NaN outside."""
+    OP_ERFCX: _Op.ValueType  # 83
+    """(x) -> the derivative of the attribute `order` (0 to 100) of exp(x*x) erfc(x); exact far in both tails."""
+    OP_NDTRI: _Op.ValueType  # 84
+    """(x) -> inverse of the standard normal distribution; infinite at 0 and 1, NaN outside."""
+    OP_LOG_NDTR: _Op.ValueType  # 85
+    """(x) -> logarithm of the standard normal distribution; its first two derivatives are exact far in both tails."""
+    OP_GAMMALN: _Op.ValueType  # 86
+    """(x) -> log |gamma(x)|; +inf at 0, -1, -2, …"""
+    OP_GAMMA: _Op.ValueType  # 87
+    """(x) -> gamma function; infinite at 0, NaN at -1, -2, …"""
+    OP_POLYGAMMA: _Op.ValueType  # 88
+    """(x) -> the derivative of the attribute `order` (0 to 100) of digamma, which is that of log |gamma(x)|. At 0, -1, -2, …:
+    infinite where the order is at least 1, by the limit from above.
+    """
+    OP_BETALN: _Op.ValueType  # 89
+    """(x, y) -> log |beta(x, y)| = gammaln(x) + gammaln(y) - gammaln(x + y)."""
     OP_RELU: _Op.ValueType  # 90
     """(x: T, not bool) -> max(x, 0); NaN stays NaN. Derivative at 0: 0."""
+    OP_XLOGY: _Op.ValueType  # 91
+    """(x, y) -> x log(y); 0 where x is 0, unless y is NaN. Derivatives at (0, 0): by x -inf, by y 0."""
+    OP_XLOG1PY: _Op.ValueType  # 92
+    """(x, y) -> x log(1 + y); 0 where x is 0, unless y is NaN. Derivatives at (0, -1): by x -inf, by y 0."""
+    OP_IVE: _Op.ValueType  # 93
+    """(x) -> exp(-|x|) I(x), I the modified Bessel function of the first kind of the attribute `order` (0 to 100). The
+    derivative of |x| at 0 is taken as 0.
+    """
+    OP_SINC: _Op.ValueType  # 94
+    """(x) -> the derivative of the attribute `order` (0 to 100) of sin(x)/x, which is 1 at 0. Exact at 0."""
+    OP_EXPREL: _Op.ValueType  # 95
+    """(x) -> the derivative of the attribute `order` (0 to 100) of (exp(x) - 1)/x, which is 1 at 0. Exact at 0."""
     OP_FLOOR: _Op.ValueType  # 100
     """Rounding, element by element; F -> F; derivative 0.
 
@@ -182,6 +212,29 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     """(x: F) -> x is neither NaN nor infinite."""
     OP_ISINF: _Op.ValueType  # 122
     """(x: F) -> x is infinite."""
+    OP_BITWISE_AND: _Op.ValueType  # 123
+    """Bits and whole numbers, element by element; I is int32 or int64, the operands' and the result's; derivative 0.
+
+    (x: I, y: I) -> the bits set in both.
+    """
+    OP_BITWISE_OR: _Op.ValueType  # 124
+    """(x: I, y: I) -> the bits set in either."""
+    OP_BITWISE_XOR: _Op.ValueType  # 125
+    """(x: I, y: I) -> the bits set in one of the two."""
+    OP_LEFT_SHIFT: _Op.ValueType  # 126
+    """(x: I, n: I) -> x times 2 to the power n; bits beyond the type are dropped. 0 where n is negative or not below the
+    number of bits.
+    """
+    OP_RIGHT_SHIFT: _Op.ValueType  # 127
+    """(x: I, n: I) -> floor(x divided by 2 to the power n). Where n is negative or not below the number of bits: -1 for a
+    negative x, else 0.
+    """
+    OP_GCD: _Op.ValueType  # 128
+    """(x: I, y: I) -> greatest common divisor, not negative (the smallest integer wraps to itself); 0 of 0 and 0."""
+    OP_RANDOM_BITS: _Op.ValueType  # 129
+    """(key: int64, counter: int64) -> int64, 64 random bits: Threefry-2x32 with 20 rounds, the low half of an integer being
+    its first word. Equal operands give equal bits everywhere.
+    """
     OP_WHERE: _Op.ValueType  # 130
     """Selection and conversion, element by element.
 
@@ -463,8 +516,38 @@ OP_ERF: Op.ValueType  # 80
 """
 OP_ERFC: Op.ValueType  # 81
 """(x) -> 1 - erf(x), exact for large x."""
+OP_ERFINV: Op.ValueType  # 82
+"""(x) -> inverse of erf; infinite at -1 and 1, NaN outside."""
+OP_ERFCX: Op.ValueType  # 83
+"""(x) -> the derivative of the attribute `order` (0 to 100) of exp(x*x) erfc(x); exact far in both tails."""
+OP_NDTRI: Op.ValueType  # 84
+"""(x) -> inverse of the standard normal distribution; infinite at 0 and 1, NaN outside."""
+OP_LOG_NDTR: Op.ValueType  # 85
+"""(x) -> logarithm of the standard normal distribution; its first two derivatives are exact far in both tails."""
+OP_GAMMALN: Op.ValueType  # 86
+"""(x) -> log |gamma(x)|; +inf at 0, -1, -2, …"""
+OP_GAMMA: Op.ValueType  # 87
+"""(x) -> gamma function; infinite at 0, NaN at -1, -2, …"""
+OP_POLYGAMMA: Op.ValueType  # 88
+"""(x) -> the derivative of the attribute `order` (0 to 100) of digamma, which is that of log |gamma(x)|. At 0, -1, -2, …:
+infinite where the order is at least 1, by the limit from above.
+"""
+OP_BETALN: Op.ValueType  # 89
+"""(x, y) -> log |beta(x, y)| = gammaln(x) + gammaln(y) - gammaln(x + y)."""
 OP_RELU: Op.ValueType  # 90
 """(x: T, not bool) -> max(x, 0); NaN stays NaN. Derivative at 0: 0."""
+OP_XLOGY: Op.ValueType  # 91
+"""(x, y) -> x log(y); 0 where x is 0, unless y is NaN. Derivatives at (0, 0): by x -inf, by y 0."""
+OP_XLOG1PY: Op.ValueType  # 92
+"""(x, y) -> x log(1 + y); 0 where x is 0, unless y is NaN. Derivatives at (0, -1): by x -inf, by y 0."""
+OP_IVE: Op.ValueType  # 93
+"""(x) -> exp(-|x|) I(x), I the modified Bessel function of the first kind of the attribute `order` (0 to 100). The
+derivative of |x| at 0 is taken as 0.
+"""
+OP_SINC: Op.ValueType  # 94
+"""(x) -> the derivative of the attribute `order` (0 to 100) of sin(x)/x, which is 1 at 0. Exact at 0."""
+OP_EXPREL: Op.ValueType  # 95
+"""(x) -> the derivative of the attribute `order` (0 to 100) of (exp(x) - 1)/x, which is 1 at 0. Exact at 0."""
 OP_FLOOR: Op.ValueType  # 100
 """Rounding, element by element; F -> F; derivative 0.
 
@@ -505,6 +588,29 @@ OP_ISFINITE: Op.ValueType  # 121
 """(x: F) -> x is neither NaN nor infinite."""
 OP_ISINF: Op.ValueType  # 122
 """(x: F) -> x is infinite."""
+OP_BITWISE_AND: Op.ValueType  # 123
+"""Bits and whole numbers, element by element; I is int32 or int64, the operands' and the result's; derivative 0.
+
+(x: I, y: I) -> the bits set in both.
+"""
+OP_BITWISE_OR: Op.ValueType  # 124
+"""(x: I, y: I) -> the bits set in either."""
+OP_BITWISE_XOR: Op.ValueType  # 125
+"""(x: I, y: I) -> the bits set in one of the two."""
+OP_LEFT_SHIFT: Op.ValueType  # 126
+"""(x: I, n: I) -> x times 2 to the power n; bits beyond the type are dropped. 0 where n is negative or not below the
+number of bits.
+"""
+OP_RIGHT_SHIFT: Op.ValueType  # 127
+"""(x: I, n: I) -> floor(x divided by 2 to the power n). Where n is negative or not below the number of bits: -1 for a
+negative x, else 0.
+"""
+OP_GCD: Op.ValueType  # 128
+"""(x: I, y: I) -> greatest common divisor, not negative (the smallest integer wraps to itself); 0 of 0 and 0."""
+OP_RANDOM_BITS: Op.ValueType  # 129
+"""(key: int64, counter: int64) -> int64, 64 random bits: Threefry-2x32 with 20 rounds, the low half of an integer being
+its first word. Equal operands give equal bits everywhere.
+"""
 OP_WHERE: Op.ValueType  # 130
 """Selection and conversion, element by element.
 

@@ -353,6 +353,11 @@ def _write_exponent(value: a.Exponent, entry: graph_pb2.Node) -> None:
     entry.exponent.SetInParent()
 
 
+def _write_order(value: a.Order, entry: graph_pb2.Node) -> None:
+    entry.order.order = value.order
+    entry.order.SetInParent()
+
+
 def _write_cast(value: a.Cast, entry: graph_pb2.Node) -> None:
     entry.dtype.dtype = _dtype_number(value.dtype)
 
@@ -501,6 +506,7 @@ _FAMILIES: Final[dict[type[Attributes], _Family]] = {
     a.Constant: ("constant", _write_constant, _read_constant),
     a.Iota: ("iota", _write_iota, _read_iota),
     a.Exponent: ("exponent", _write_exponent, lambda message: a.Exponent(message.exponent)),
+    a.Order: ("order", _write_order, lambda message: a.Order(message.order)),
     a.Cast: ("dtype", _write_cast, lambda message: a.Cast(_dtype(message.dtype, "dtype.dtype"))),
     a.Shape: ("shape", _write_shape, lambda message: a.Shape(tuple(message.shape))),
     a.Permutation: ("permutation", _write_permutation, lambda message: a.Permutation(tuple(message.permutation))),

@@ -9,6 +9,7 @@ from typing import Final
 from gradwire_engine.op import Op
 from gradwire_engine.ops import (
     arithmetic,
+    bitwise,
     contraction,
     control,
     convolution,
@@ -21,6 +22,7 @@ from gradwire_engine.ops import (
     selection,
     shape,
     sorting,
+    special,
     transcendental,
     windows,
 )
@@ -42,6 +44,8 @@ OPS: Final = _closed(
     creation.OPS,
     arithmetic.OPS,
     transcendental.OPS,
+    special.OPS,
+    bitwise.OPS,
     predicates.OPS,
     selection.OPS,
     shape.OPS,
