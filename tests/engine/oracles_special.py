@@ -114,11 +114,10 @@ def of_torch() -> dict[str, Function]:
     special = torch.special
 
     def polygamma(attributes: Any, x: Any) -> Any:
-        """torch's derivative of digamma has ten digits at small x, and all at large ones; that of zeta has all."""
+        """From a distance: torch's derivative of digamma has ten digits at small x, and all at large ones."""
         n = attributes.order
-        if n:
-            return (-1.0) ** (n + 1) * math.factorial(n) * special.zeta(n + 1.0, x)
-        return special.digamma(x + 40.0) - sum(1.0 / (x + k) for k in range(40))
+        factor = (-1.0) ** n * math.factorial(n)
+        return special.polygamma(n, x + 40.0) - sum(factor / (x + k) ** (n + 1) for k in range(40))
 
     return {
         "gammaln": lambda _, x: special.gammaln(x),

@@ -62,7 +62,7 @@ def _next_of(name: str) -> Partials:
 
 @lru_cache(maxsize=MAX_ORDER + 1)
 def _cotangent_polynomial(order: int) -> tuple[float, ...]:
-    """Coefficients, lowest first, of the polynomial p with d^n/dt^n cot t = p(cot t); all of one sign, so none cancel."""
+    """Coefficients, lowest first, of the polynomial in cot t that is its derivative; of one sign, so none cancel."""
     coefficients = [0, 1]
     for _ in range(order):
         slopes = [power * c for power, c in enumerate(coefficients)][1:]
@@ -91,7 +91,7 @@ def _polygamma(attributes: Order, x: Array) -> Any:
         series = series * square + coefficient
     if n % 2 == 0:
         series = series * cotangent
-    below = -math.pi ** (n + 1) * series - of_zeta
+    below = -(math.pi ** (n + 1)) * series - of_zeta
     odd = (-1.0) ** (n + 1)
     below = np.where(fraction == 0.0, odd * np.inf, below)
     return np.where(wide > 0.0, odd * of_zeta, below).astype(x.dtype)
@@ -311,9 +311,7 @@ OPS = (
         flops=40.0,
         library="scipy",
     ),
-    elementwise(
-        "log_ndtr", 1, _scipy("log_ndtr"), Partials(_log_ndtr_partials), flops=40.0, ulps=8.0, library="scipy"
-    ),
+    elementwise("log_ndtr", 1, _scipy("log_ndtr"), Partials(_log_ndtr_partials), flops=40.0, ulps=8.0, library="scipy"),
     elementwise(
         "xlogy",
         2,
