@@ -46,6 +46,15 @@ def _integer_pow(d: Drawing, op: Op) -> Sequence[Value]:
     return _emit(d, op, [d.of(TensorType(dtype, d.shape()))], a.Exponent(exponent))
 
 
+def _of_order(d: Drawing, op: Op) -> Sequence[Value]:
+    return _emit(d, op, [d.of(TensorType(d.dtype("f"), d.shape()))], a.Order(d.integer(0, 2)))
+
+
+def _random_bits(d: Drawing, op: Op) -> Sequence[Value]:
+    type = TensorType(DType.INT64, d.shape())
+    return _emit(d, op, [d.of(type), d.of(type)])
+
+
 def _astype(d: Drawing, op: Op) -> Sequence[Value]:
     return _emit(d, op, [d.any()], a.Cast(d.choose(d.dtypes)))
 
@@ -259,6 +268,7 @@ def _call(d: Drawing, op: Op) -> Sequence[Value]:
 _BY_NAME: dict[str, Recipe] = {
     "masked_multiply": _masked_multiply,
     "integer_pow": _integer_pow,
+    "random_bits": _random_bits,
     "astype": _astype,
     "constant": _constant,
     "iota": _iota,
@@ -291,6 +301,8 @@ def _recipe(op: Op) -> Recipe:
         return _along_axis
     if op.attributes is a.Cumulative:
         return _cumulative
+    if op.attributes is a.Order:
+        return _of_order
     if op.attributes is a.Attributes and op.elementwise:
         return _elementwise
     if not op.subgraphs:
