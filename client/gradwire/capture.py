@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from gradwire.complaints import endless_recursion, ragged_list
 from gradwire.errors import TracingError
-from gradwire.locations import Location, at_user_line
+from gradwire.locations import Location, at_line, deepest_location
 from gradwire.numpy_functions import LIBRARY
 from gradwire.promotion import supported
 from gradwire.tracing import Captured, Trace, Tracer, activated, active_trace
@@ -36,6 +37,8 @@ class Captures:
     """The structure of what it returned; one output of the graph a leaf."""
     lines: tuple[Location | None, ...]
     """For each node of the graph the user's line that it comes from."""
+    loops: tuple[tuple[int, Location | None], ...] = ()
+    """The bound on the steps and the user's line of each while_loop in it, and perhaps of others around it."""
 
     @property
     def is_closed(self) -> bool:
@@ -44,38 +47,48 @@ class Captures:
 
 
 def capture(
-    function: Callable[..., Any], arguments: Tree, types: Sequence[TensorType], names: Sequence[str]
+    function: Callable[..., Any],
+    arguments: Tree,
+    types: Sequence[TensorType],
+    names: Sequence[str],
+    called: str | None = None,
 ) -> Captures:
     """Trace `function`. `arguments` is the structure of (positional tuple, keyword dict); one type and name a leaf.
+    `called` is its name in messages, if it is not its own.
 
     TracingError, at the user's line, for what cannot be traced; whatever else the function raises passes through.
     """
+    called = called or name_of(function)
     trace = Trace(LIBRARY, active_trace())
     inputs = [trace.input(_short(name), type) for name, type in zip(names, types, strict=True)]
     positional, keywords = arguments.build(inputs)
     with activated(trace):
         try:
             leaves, tree = flatten(function(*positional, **keywords))
-            outputs = [_output(trace, leaf, function) for leaf in leaves]
+            outputs = [_output(trace, leaf, called) for leaf in leaves]
         except ValueError as error:
             if isinstance(error.__cause__, TracingError):  # numpy's own words hide what the traced value has said
                 raise error.__cause__ from None
+            ragged = ragged_list(error)
+            if ragged is not None:
+                raise ragged from None
             raise
+        except RecursionError as error:
+            raise endless_recursion(called, error) from None
         except EngineError as error:  # a type rule that numpy's own checks did not foresee
-            raise TracingError(at_user_line(error.message), reason=error.reason) from error
+            raise TracingError(at_line(error.message, deepest_location(error)), reason=error.reason) from error
     return _finished(trace, outputs, tree, len(inputs))
 
 
-def _output(trace: Trace, leaf: Any, function: Callable[..., Any]) -> Value:
+def _output(trace: Trace, leaf: Any, called: str) -> Value:
     if isinstance(leaf, Tracer):
         return trace.value_of(leaf)
     if isinstance(leaf, (bool, int, float, np.generic, np.ndarray)):
         array = np.asarray(leaf)
-        supported(array.dtype, f"the result of {name_of(function)}")
+        supported(array.dtype, f"the result of {called}")
         return trace.constant(array)
     raise TracingError(
-        f"{name_of(function)} returned a {type(leaf).__name__}; results are numbers, arrays, and tuples, lists and "
-        "dicts of them"
+        f"{called} returned a {type(leaf).__name__}; results are numbers, arrays, and tuples, lists and dicts of them"
     )
 
 
@@ -87,14 +100,14 @@ def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> 
     used = set(graph.outputs).union(*[node.operands for node in graph.nodes])
     kept = [i for i in range(len(trace.captured)) if declared + i in used]
     if len(kept) == len(trace.captured):
-        return Captures(graph, tuple(trace.captured), tree, lines)
+        return Captures(graph, tuple(trace.captured), tree, lines, tuple(trace.loops))
     builder = GraphBuilder()
     wanted = {*range(declared), *[declared + i for i in kept]}
     values = [builder.input(one.name, one.type) if i in wanted else None for i, one in enumerate(graph.inputs)]
     for node in graph.nodes:
         values.extend(builder.copy(node, [values[n] for n in node.operands]))  # type: ignore[misc]
     pruned = builder.finish([values[n] for n in graph.outputs], graph.output_names)  # type: ignore[misc]
-    return Captures(pruned, tuple([trace.captured[i] for i in kept]), tree, lines)
+    return Captures(pruned, tuple([trace.captured[i] for i in kept]), tree, lines, tuple(trace.loops))
 
 
 def _short(name: str) -> str:

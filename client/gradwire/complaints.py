@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from gradwire.errors import TracingError
-from gradwire.locations import at_user_line, user_location
+from gradwire.errors import ShapeError, TracingError
+from gradwire.locations import at_line, at_user_line, deepest_location, user_location
 from gradwire_engine.types import TensorType
 
 LEAKED: Final = (
@@ -17,15 +18,17 @@ LEAKED: Final = (
 
 _INSTEAD: Final = {
     "bool": "the truth of a traced value ({type}) is not known while the function is traced: if, while, and, or, not, "
-    "min() and max() need it. Write np.where(condition, a, b), np.logical_and and np.maximum instead",
+    "min() and max() need it. Write np.where(condition, a, b) or gw.cond, gw.while_loop, np.logical_and and np.maximum "
+    "instead",
     "float": "float(x) needs the number behind a traced value ({type}), which is not known while the function is "
     "traced. Leave it as it is: a 0-d value works everywhere; to convert, write x.astype(np.float64)",
     "int": "int(x) needs the number behind a traced value ({type}), which is not known while the function is traced. "
     "To convert, write x.astype(np.int64); to truncate, np.trunc(x)",
     "complex": "complex(x) of a traced value ({type}): complex numbers are not supported",
     "index": "a traced value ({type}) is used as a Python integer (range, a list's or a numpy array's index, a shape), "
-    "and is not known while the function is traced. To look up a traced index in a constant table, write "
-    "np.take_along_axis(table, np.atleast_1d(i), 0)[0], or pass the table as an argument and write table[i]",
+    "and is not known while the function is traced. Instead of range(n) write gw.fori_loop with max_steps=. To look up "
+    "a traced index in a constant table, write np.take_along_axis(table, np.atleast_1d(i), 0)[0], or pass the table as "
+    "an argument and write table[i]",
     "round": "round(x) needs the number behind a traced value ({type}). Write np.round(x)",
     "floor": "math.floor(x) needs the number behind a traced value ({type}). Write np.floor(x)",
     "ceil": "math.ceil(x) needs the number behind a traced value ({type}). Write np.ceil(x)",
@@ -221,6 +224,16 @@ def _about_math(line: str) -> str | None:
     )
 
 
+def endless_recursion(function: str, error: RecursionError) -> TracingError:
+    """The complaint about functions that call themselves until Python gives up."""
+    text = (
+        f"{function} calls functions that call themselves without end while it is traced: no condition on traced "
+        "values ends the recursion, since np.where and gw.cond evaluate both sides. Write it as a loop, with "
+        "gw.while_loop or gw.scan, or let it end by a Python number"
+    )
+    return TracingError(at_line(text, deepest_location(error)))
+
+
 def array_conversion(type: TensorType) -> TracingError:
     """The complaint about np.asarray, np.array and everything that calls them."""
     location = user_location()
@@ -232,6 +245,8 @@ def array_conversion(type: TensorType) -> TracingError:
         text = f"this function does not take traced values ({type})"
     elif _writes_element(line):
         text = _WRITTEN.format(type=type)
+    elif _has_ragged_list(line):
+        text = _RAGGED
     elif re.search(r"\bnp\.full\(", line):
         text = f"np.full takes no traced values ({type}). Write np.broadcast_to(x, shape)"
     elif type.dtype.is_integer and re.search(r"\w\s*\[", line):
@@ -243,6 +258,31 @@ def array_conversion(type: TensorType) -> TracingError:
             "or np.concatenate"
         )
     return TracingError(at_user_line(text))
+
+
+_RAGGED: Final = (
+    "the rows of a nested list have different lengths, so they are no array. Fill them up to one length and leave the "
+    "filling out with np.where(mask, rows, 0), or compute each row by itself"
+)
+
+
+def _has_ragged_list(line: str) -> bool:
+    try:
+        tree = ast.parse(line)
+    except SyntaxError:
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.List, ast.Tuple)) and all(isinstance(one, (ast.List, ast.Tuple)) for one in node.elts):
+            if len({len(one.elts) for one in node.elts if isinstance(one, (ast.List, ast.Tuple))}) > 1:
+                return True
+    return False
+
+
+def ragged_list(error: ValueError) -> ShapeError | None:
+    """The complaint about what numpy refuses as a ragged nested list; None if that is not what it says."""
+    if "inhomogeneous" not in str(error):
+        return None
+    return ShapeError(at_line(_RAGGED, deepest_location(error)))
 
 
 def unsupported_function(function: Callable[..., Any]) -> TracingError:

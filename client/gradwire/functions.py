@@ -195,6 +195,7 @@ class Remote:
         for index, port in enumerate(arrangement.inputs):
             operand = carried[index] if index in carried else leaves[leaf_of[index]]
             operands.append(value_as(trace, operand, port.type.dtype.numpy))
+        trace.loops.update(dict.fromkeys(remembered.captures.loops))
         outputs = trace.builder.inline(graph, operands)
         results = [None if index < 0 else trace.wrap(outputs[index]) for index in arrangement.results]
         return arrangement.result.build(results)

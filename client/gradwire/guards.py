@@ -224,11 +224,16 @@ class Guard:
 
 
 def plain_function(function: Callable[..., Any]) -> types.FunctionType | None:
-    """The Python function behind a callable: itself, a method's, or that of ``__call__``; None where there is none."""
+    """The Python function behind a callable: itself, a method's, a wrapped one, or that of ``__call__``; None where
+    there is none.
+    """
     if isinstance(function, types.FunctionType):
         return function
     if isinstance(function, types.MethodType):
         return plain_function(function.__func__)
+    wrapped = vars(function).get("__wrapped__") if hasattr(function, "__dict__") else None
+    if callable(wrapped):  # gw.checkpoint, functools.cache
+        return plain_function(wrapped)
     called = vars(type(function)).get("__call__")
     return called if isinstance(called, types.FunctionType) else None
 

@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 from functools import lru_cache
+from types import FrameType
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -53,6 +54,23 @@ def user_location() -> Location | None:
     return None
 
 
+def deepest_location(error: BaseException) -> Location | None:
+    """The line of the user's code from which an error came."""
+    found = None
+    at = error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if _is_user_code(file) and not _is_generated(at.tb_frame):
+            found = Location(file, at.tb_lineno)
+        at = at.tb_next
+    return found
+
+
+def _is_generated(frame: FrameType) -> bool:
+    """Whether the code is what dataclasses and named tuples write for our own classes."""
+    return str(frame.f_globals.get("__name__")).startswith(("gradwire", "namedtuple_"))
+
+
 @lru_cache(maxsize=4096)
 def _is_user_code(file: str) -> bool:
     if file.startswith("<frozen") or file.startswith("<__array_function__"):
@@ -64,5 +82,9 @@ def _is_user_code(file: str) -> bool:
 
 def at_user_line(message: str) -> str:
     """The message, followed by the user's line where there is one."""
-    location = user_location()
+    return at_line(message, user_location())
+
+
+def at_line(message: str, location: Location | None) -> str:
+    """The message, followed by a line of the user's code."""
     return f"{message}\n  at {location}" if location else message

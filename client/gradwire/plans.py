@@ -18,6 +18,7 @@ import numpy as np
 
 from gradwire.arrangement import Arrangement, Call, Port
 from gradwire.caching import INPUTS, Constant, Remembered, SerializedProgram
+from gradwire.capture import Captures
 from gradwire.errors import RequestError, RowError, TracingError
 from gradwire.promotion import supported
 from gradwire.tracing import Captured, Tracer
@@ -31,6 +32,7 @@ from gradwire_engine.types import DType, TensorType
 
 Leaves = Sequence[Any]
 
+MAX_STEPS_EXCEEDED: Final = "MAX_STEPS_EXCEEDED"
 ALWAYS_INLINE: Final = 4096
 """Bytes of the largest program that is always sent whole."""
 
@@ -217,7 +219,8 @@ class Plan:
             first = evaluated.row_errors[0]
             rows = tuple([one.row for one in evaluated.row_errors])
             shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
-            raise RowError(f"no result for row {shown}: {first.message}", rows=rows, reason=first.reason)
+            places = places_of_loops(self.remembered.captures) if first.reason == MAX_STEPS_EXCEEDED else ""
+            raise RowError(f"no result for row {shown}: {first.message}{places}", rows=rows, reason=first.reason)
         outputs = evaluated.outputs
         if len(outputs) != self.outputs:
             raise _misfit(f"got {len(outputs)} outputs, expected {self.outputs}")
@@ -232,6 +235,12 @@ class Plan:
     def rows(self) -> int:
         """Rows of the request."""
         return 1 if self.arrangement.rows is None else self.arrangement.rows
+
+
+def places_of_loops(captures: Captures) -> str:
+    """The user's lines of the loops that may have exceeded their bound, for the end of a message."""
+    lines = [f"\n  at {line} (max_steps = {bound})" for bound, line in captures.loops if line is not None]
+    return "".join(lines)
 
 
 def _misfit(what: str) -> RequestError:

@@ -23,7 +23,7 @@ import numpy as np
 
 from gradwire import complaints
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line, user_location
+from gradwire.locations import Location, at_user_line, user_location
 from gradwire.promotion import supported
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.types import DType, TensorType
@@ -77,12 +77,19 @@ class Trace:
     depth: int = field(init=False)
     met: list[np.ndarray] = field(init=False)
     """The large arrays that were met here and in inner traces, as they were found."""
-    _of_array: dict[int, tuple[np.ndarray, Captured, Value]] = field(default_factory=dict)
+    loops: dict[tuple[int, Location | None], None] = field(init=False)
+    """The bound on the steps and the user's line of each while_loop, here and in inner traces."""
+    _copies: dict[int, tuple[np.ndarray, Captured]] = field(init=False)
+    """What has been captured here and in inner traces: an array that several of them meet is captured once."""
+    _of_captured: dict[int, Value] = field(default_factory=dict)
     _of_outer: dict[tuple[int, int], Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.depth = 0 if self.parent is None else self.parent.depth + 1
-        self.met = [] if self.parent is None else self.parent.met
+        if self.parent is None:
+            self.depth, self.met, self.loops, self._copies = 0, [], {}, {}
+        else:
+            parent = self.parent
+            self.depth, self.met, self.loops, self._copies = parent.depth + 1, parent.met, parent.loops, parent._copies
 
     def input(self, name: str, type: TensorType) -> Tracer:
         """A new declared input; all come before anything is captured."""
@@ -101,24 +108,21 @@ class Trace:
             return self.builder.constant(array)
         if not any(array.strides):
             return broadcast_to(self.builder.constant(array[(0,) * array.ndim]), array.shape)
-        known = self._of_array.get(id(array))
-        if known is not None and _same_content(known[1].array, array):
-            return known[2]
-        copy = np.array(array, dtype=dtype.numpy, order="C", copy=True)
-        copy.flags.writeable = False
-        self.met.append(array)
-        return self.carry(Captured(copy), array)
+        known = self._copies.get(id(array))
+        if known is None or not _same_content(known[1].array, array):
+            copy = np.array(array, dtype=dtype.numpy, order="C", copy=True)
+            copy.flags.writeable = False
+            self.met.append(array)
+            known = self._copies[id(array)] = array, Captured(copy)
+        return self.carry(known[1])
 
-    def carry(self, captured: Captured, array: np.ndarray | None = None) -> Value:
+    def carry(self, captured: Captured) -> Value:
         """An array captured here or in an inner trace, as an input of this graph."""
-        key = captured.array if array is None else array
-        known = self._of_array.get(id(key))
-        if known is not None and known[1] is captured:
-            return known[2]
-        value = self.builder.input(f"c{len(self.captured)}", captured.type)
-        self.captured.append(captured)
-        self._of_array[id(key)] = (key, captured, value)
-        return value
+        known = self._of_captured.get(id(captured))
+        if known is None:
+            known = self._of_captured[id(captured)] = self.builder.input(f"c{len(self.captured)}", captured.type)
+            self.captured.append(captured)
+        return known
 
     def _outer(self, tracer: Tracer) -> Value:
         require_open(tracer)
@@ -128,6 +132,10 @@ class Trace:
             known = self._of_outer[key] = self.builder.input(f"outer{len(self.captured)}", tracer._value.type)
             self.captured.append(tracer)
         return known
+
+    def note_loop(self, max_steps: int) -> None:
+        """Remember where a while_loop stands, for the error of a row that exceeds its bound."""
+        self.loops[max_steps, user_location()] = None
 
     def wrap(self, value: Value) -> Tracer:
         """A value of this graph as a tracer."""

@@ -160,12 +160,24 @@ def scipy_logsumexp(x: Any) -> Any:
     return logsumexp(x)
 
 
+def ragged(x: Any) -> Any:
+    return np.sum(np.array([[x[0], x[1]], [x[2]]]))
+
+
+def ragged_numbers(x: Any) -> Any:
+    return np.add(x, [[1.0, 2.0, 3.0], [4.0]])
+
+
+def factorial(x: Any) -> Any:
+    return np.where(x <= 1, 1.0, x * factorial(x - 1))
+
+
 def inverted(x: Any) -> Any:
     return np.linalg.inv(np.outer(x, x))
 
 
 CASES: list[tuple[Callable[[Any], Any], str, str]] = [
-    (branch, "if x[0] > 0:", "np.where"),
+    (branch, "if x[0] > 0:", r"np\.where.*gw\.cond"),
     (chained, "0 < x[0] < 1", "np.logical_and"),
     (builtin_max, "max(x[0], x[1])", "np.maximum"),
     (assigned, "x[0] = 1.0", "np.where"),
@@ -197,6 +209,9 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (unknown_attribute, "x.foo", "no attribute 'foo'"),
     (mismatched, "x + np.zeros(4)", "could not be broadcast"),
     (scipy_logsumexp, "return logsumexp(x)", "Write gw.special.logsumexp"),
+    (ragged, "[[x[0], x[1]], [x[2]]]", "different lengths.*np.where"),
+    (ragged_numbers, "[[1.0, 2.0, 3.0], [4.0]]", "different lengths.*np.where"),
+    (factorial, "factorial(x - 1)", r"gw\.while_loop or gw\.scan"),
     (inverted, "np.linalg.inv", "not among the operations"),
 ]
 
