@@ -10,7 +10,7 @@ import numpy as np
 from tests.engine.building import graph_of
 from tests.engine.derivatives import Point
 
-from gradwire_engine.attributes import Axes
+from gradwire_engine.attributes import Axes, Cumulative, Order
 from gradwire_engine.graph import Graph
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
@@ -74,6 +74,14 @@ def std(x: Value) -> Value:
 
 def norm1(x: Value) -> Value:
     return sum_over(absolute(x), [0])
+
+
+def of_order(name: str, order: int) -> Callable[[Value], Value]:
+    return lambda x: x.emit(name, attributes=Order(order))
+
+
+def running(name: str) -> Callable[[Value], Value]:
+    return lambda x: x.emit(f"cumulative_{name}", attributes=Cumulative(0))
 
 
 def over(name: str) -> Callable[[Value], Value]:
@@ -189,6 +197,41 @@ CORNERS = (
     Corner("softplus at inf", op("softplus"), [INF], [1.0]),
     Corner("expit at 1000", expit, [1000.0], [0.0]),
     Corner("expit at -1000", expit, [-1000.0], [0.0]),
+    Corner("xlogy at (0, 0)", op("xlogy"), [0.0, 0.0], [-INF, 0.0], 0.0, second=None),
+    Corner("xlogy at (0, y)", op("xlogy"), [0.0, 2.0], [np.log(2.0), 0.0], 0.0, second=[[0.0, 0.5], [0.5, 0.0]]),
+    Corner("xlogy at (x, 0)", op("xlogy"), [2.0, 0.0], [-INF, INF], -INF, second=[[0.0, INF], [INF, -INF]]),
+    Corner("xlog1py at (0, -1)", op("xlog1py"), [0.0, -1.0], [-INF, 0.0], 0.0, second=None),
+    Corner("xlog1py at (0, y)", op("xlog1py"), [0.0, 1.0], [np.log(2.0), 0.0], 0.0, second=[[0.0, 0.5], [0.5, 0.0]]),
+    Corner("gammaln at 0", op("gammaln"), [0.0], [-INF], INF, second=INF),
+    Corner("erfinv at 1", op("erfinv"), [1.0], [INF], INF, second=INF),
+    Corner("erfinv at -1", op("erfinv"), [-1.0], [INF], -INF, second=-INF),
+    Corner("ndtri at 0", op("ndtri"), [0.0], [INF], -INF, second=-INF),
+    Corner("ndtri at 1", op("ndtri"), [1.0], [INF], INF, second=INF),
+    Corner("log_ndtr at inf", op("log_ndtr"), [INF], [0.0], 0.0),
+    Corner("sinc at 0", of_order("sinc", 0), [0.0], [0.0], 1.0, second=-1 / 3),
+    Corner("exprel at 0", of_order("exprel", 0), [0.0], [0.5], 1.0, second=1 / 3),
+    Corner(
+        "running products with a zero",
+        running("prod"),
+        [[2.0, 0.0, 3.0]],
+        [[[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 6.0, 0.0]]],
+        second=[
+            [
+                [
+                    np.zeros((3, 3)),
+                    [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
+                    [[0.0, 3.0, 0.0], [3.0, 0.0, 2.0], [0.0, 2.0, 0.0]],
+                ]
+            ]
+        ],
+    ),
+    Corner(
+        "the running largest at a tie",
+        running("max"),
+        [[1.0, 1.0, 0.0]],
+        [[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.5, 0.0]]],
+    ),
+    Corner("running logsumexp from -inf", running("logsumexp"), [[-INF, 0.0]], [[[0.0, 0.0], [0.0, 1.0]]], [-INF, 0.0]),
     Corner("expit at inf", expit, [INF], [0.0], 1.0),
     Corner("softplus at -inf", op("softplus"), [-INF], [0.0], 0.0),
     Corner("tanh at inf", op("tanh"), [INF], [0.0]),
