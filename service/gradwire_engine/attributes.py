@@ -282,3 +282,54 @@ class Convolution(Attributes):
 
     def shifted(self, size: int) -> Convolution:
         return Convolution(self.strides, self.low, self.high, self.dilations, self.groups, self.batch_dims + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rowwise(Attributes):
+    """Of ops that refer to graphs: the graphs describe one example, and are applied to every row apart.
+
+    Operands have `row_axes` leading axes, one entry a row, except those listed in `shared`, which are the same for all
+    rows. `batched` says that the graphs have been given the rows as their own axis 0, of symbolic length; an operand is
+    then shared if the graph's input has no such axis.
+    """
+
+    row_axes: int = 0
+    shared: tuple[int, ...] = ()
+    batched: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cond(Rowwise):
+    """Rows alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan(Rowwise):
+    """How the operands (the count if `counted`, constants, carries, stacked inputs) and results are laid out.
+
+    Results: the last carries, stacked outputs, then `sums` sums over the steps; those listed in `row_sums` (positions
+    among the sums) are sums over the rows, too.
+    """
+
+    constants: int
+    carries: int
+    length: int
+    reverse: bool = False
+    counted: bool = False
+    sums: int = 0
+    row_sums: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class While(Rowwise):
+    """How the operands (constants of the condition, of the body, carries) are laid out, and the bound on the steps.
+
+    Results: the last carries; if `counted`, the number of steps, then for each carry listed in `recorded` its values at
+    the beginning of every step, stacked, with zeros after the last.
+    """
+
+    condition_constants: int
+    body_constants: int
+    max_steps: int
+    counted: bool = False
+    recorded: tuple[int, ...] = ()

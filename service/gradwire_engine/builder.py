@@ -35,6 +35,10 @@ class GraphBuilder:
         self._interned: dict[tuple[object, ...], tuple[Value, ...]] = {}
         self._count = 0
 
+    def fresh(self) -> GraphBuilder:
+        """An empty builder, for a graph that this one refers to."""
+        return GraphBuilder()
+
     def input(self, name: str, type: TensorType) -> Value:
         """A new input, after those that exist. GraphError where no array can have this type."""
         type.require_sound()

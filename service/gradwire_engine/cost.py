@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
+from gradwire_engine.attributes import Rowwise, Scan, While
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.ops.shape import copies_slice
-from gradwire_engine.types import TensorType
+from gradwire_engine.types import ROWS, TensorType
 
 SATURATED = 2**64 - 1
 
@@ -54,7 +55,8 @@ def flops_bound(graph: Graph) -> Bound:
     constant = per_row = 0
     types = graph.types
     for node in graph.nodes:
-        fixed, growing = _node_flops(node, [types[n] for n in node.operands])
+        operands = [types[n] for n in node.operands]
+        fixed, growing = _structured_flops(node, operands) if node.subgraphs else _node_flops(node, operands)
         constant += fixed
         per_row += growing
     return Bound(min(constant, SATURATED), min(per_row, SATURATED))
@@ -70,6 +72,35 @@ def _node_flops(node: Node, operands: Sequence[TensorType]) -> tuple[int, int]:
     return (0, round(weight * growing)) if growing else (round(weight * fixed), 0)
 
 
+def _structured_flops(node: Node, operands: Sequence[TensorType]) -> tuple[int, int]:
+    """Of all steps of a loop that runs to its bound; of the more expensive branch."""
+    bounds = [flops_bound(graph) for graph in node.subgraphs]
+    match node.attributes:
+        case Scan(length=steps):
+            steps = max(steps, 1)
+        case While(max_steps=steps):
+            bounds = [bounds[0] + bounds[1]]
+        case _:
+            steps = 1
+    worst = Bound(max(bound.constant for bound in bounds), max(bound.per_row for bound in bounds))
+    constant, per_row = _over_rows(node, operands, worst)
+    return constant * steps, per_row * steps
+
+
+def _over_rows(node: Node, operands: Sequence[TensorType], bound: Bound) -> tuple[int, int]:
+    """The bound of a graph that a node applies to its rows, as constant and per row of the batch."""
+    attributes = node.attributes
+    if not isinstance(attributes, Rowwise) or attributes.row_axes == 0:
+        return bound.constant, bound.per_row
+    lead = next(type for i, type in enumerate(operands) if i not in attributes.shared)
+    rows = lead.shape[: attributes.row_axes]
+    count = math.prod([length for length in rows if length != ROWS])
+    constant, per_row = (bound.constant, bound.per_row) if attributes.batched else (0, bound.constant)
+    if lead.is_batched:
+        return constant, per_row * count
+    return constant + per_row * count, 0
+
+
 class Schedule(NamedTuple):
     """In which order the nodes of a graph run, and when their results are no longer needed."""
 
@@ -81,12 +112,13 @@ class Schedule(NamedTuple):
     """For each position, the values that nothing needs once that node has run."""
 
 
-def schedule(graph: Graph) -> Schedule:
+def schedule(graph: Graph, varying: Sequence[bool] | None = None) -> Schedule:
     """The order of a graph's nodes, and the lives of its values.
 
     Inputs and outputs belong to the caller and never die. Neither does what runs once and is read for every slice.
+    `varying` marks the values that change from one run to the next, by default those that depend on the batch.
     """
-    by_rows = depends_on_rows(graph)
+    by_rows = depends_on_rows(graph) if varying is None else varying
     moving = [by_rows[first] for first in graph.first_results]
     order = tuple(sorted(range(len(graph.nodes)), key=moving.__getitem__))
     kept = set(graph.outputs) | set(range(len(graph.inputs)))
@@ -119,12 +151,21 @@ def depends_on_rows(graph: Graph) -> list[bool]:
     return depends
 
 
-def bytes_bound(graph: Graph) -> Bound:
-    """The largest sum of buffers alive at the same time, inputs, outputs and scratch memory included."""
+def depends_on_inputs(graph: Graph, first: int) -> list[bool]:
+    """For each value, whether it depends on an input from `first` on."""
+    depends = [number >= first for number in range(len(graph.inputs))]
+    for node in graph.nodes:
+        depends.extend([any([depends[n] for n in node.operands])] * len(node.results))
+    return depends
+
+
+def bytes_bound(graph: Graph, varying: Sequence[bool] | None = None) -> Bound:
+    """The largest sum of buffers alive at the same time, inputs, outputs and scratch memory included; for runs as
+    `schedule` has them."""
     sizes = [type.elements * type.dtype.itemsize for type in graph.types]
     held = _held_bytes(graph, sizes)
     grows = [type.is_batched for type in graph.types]
-    plan = schedule(graph)
+    plan = schedule(graph, varying)
     alive = [0, 0]
     for number in range(len(graph.inputs)):
         alive[grows[number]] += held[number]
@@ -141,10 +182,27 @@ def bytes_bound(graph: Graph) -> Bound:
             factors = scratch if isinstance(scratch, tuple) else repeat(scratch, len(numbers))
             for number, factor in zip(numbers, factors, strict=True):
                 now[grows[number]] += math.ceil(factor * sizes[number])
+        if node.subgraphs:
+            inner = _structured_bytes(node, [graph.types[n] for n in node.operands])
+            now = [now[0] + inner[0], now[1] + inner[1]]
         peak = [max(highest, each) for highest, each in zip(peak, now, strict=True)]
         for number in plan.dying[position]:
             alive[grows[number]] -= held[number]
     return Bound(min(peak[0], SATURATED), min(peak[1], SATURATED))
+
+
+def _structured_bytes(node: Node, operands: Sequence[TensorType]) -> tuple[int, int]:
+    """What a node needs besides operands and results: one step of a loop, or the larger of the branches."""
+    bounds = []
+    for position, graph in enumerate(node.subgraphs):
+        fixed = 0
+        if isinstance(node.attributes, Scan):
+            fixed = node.attributes.constants
+        elif isinstance(node.attributes, While):
+            fixed = (node.attributes.condition_constants, node.attributes.body_constants)[position]
+        bounds.append(bytes_bound(graph, depends_on_inputs(graph, fixed)))
+    worst = Bound(max(bound.constant for bound in bounds), max(bound.per_row for bound in bounds))
+    return _over_rows(node, operands, worst)
 
 
 _VIEWS = frozenset({"broadcast_to", "reshape", "permute_dims", "slice", "flip", "windows", "stop_gradient"})

@@ -3,7 +3,8 @@
     EngineError                 everything the engine raises on purpose
     ├── GraphError              a graph, program or argument that cannot be right       INVALID_GRAPH
     ├── UnsupportedError        an op, or opset, that this engine does not know         UNSUPPORTED_OP (or _OPSET)
-    └── LimitError              a graph that is right but larger than a limit allows    PROGRAM_TOO_EXPENSIVE
+    ├── LimitError              a graph that is right but larger than a limit allows    PROGRAM_TOO_EXPENSIVE
+    └── RowFailed               an evaluation that has no result for a row              MAX_STEPS_EXCEEDED
 
 `reason` is stable and meant for programs; the message is meant for people and says what was got, what was expected and
 what to do. `path` names the part of the program at fault, for example ``graph.nodes[17].operands[0]``.
@@ -36,6 +37,12 @@ class UnsupportedError(EngineError):
     """An operation, attribute or opset that this engine does not know."""
 
     reason = "UNSUPPORTED_OP"
+
+
+class RowFailed(EngineError):
+    """An evaluation that was asked for all rows and has no result for one."""
+
+    reason = "MAX_STEPS_EXCEEDED"
 
 
 class LimitError(EngineError):

@@ -23,7 +23,7 @@ from gradwire_engine.op import Masked
 from gradwire_engine.passes.inline import inline_calls
 from gradwire_engine.program import Limits
 from gradwire_engine.tangents import add
-from gradwire_engine.transforms.jvp import jvp, node_tangents
+from gradwire_engine.transforms.jvp import jvp, push_node
 from gradwire_engine.transforms.linearize import split
 from gradwire_engine.transforms.transpose import transpose
 from gradwire_engine.types import TensorType
@@ -163,24 +163,19 @@ def _adjoints(
         perturb(number, None)
     for first, node in graph.numbered():
         arguments = [values[n] for n in node.operands]
-        results = builder.copy(node, arguments)
+        results, moved = push_node(builder, node, arguments, [tangents[n] for n in node.operands])
         values.extend(results)
-        directions_in = [tangents[n] for n in node.operands]
-        moved = (
-            node_tangents(builder, node, arguments, results, directions_in)
-            if any(directions_in)
-            else [None] * len(results)
-        )
         for offset, tangent in enumerate(moved):
             perturb(first + offset, tangent)
 
     weighted = [i for i, n in enumerate(graph.outputs) if tangents[n] is not None]
     moved_outputs = [tangent.value for i in weighted if (tangent := tangents[graph.outputs[i]]) is not None]
     joint = builder.finish([*values, *moved_outputs])
-    parts = split(joint, len(graph.inputs), len(values), tuple(weighted))
-    forward = compile(parts.primal).run(inputs, 1)
+    varied = [number >= len(graph.inputs) for number in range(len(joint.inputs))]
+    primal, linear, count = split(joint, varied, range(len(values)), range(len(values), len(joint.outputs)))
+    forward = compile(primal).run(inputs, 1)
     found, residuals = forward[: len(values)], forward[len(values) :]
-    run = compile(transpose(parts.linear, parts.residuals)).run
+    run = compile(transpose(linear, count)).run
     columns: list[Column] = []
     for seeds in directions:
         column: Column = [None] * len(values)

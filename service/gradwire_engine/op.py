@@ -10,6 +10,7 @@ tested. Nothing is registered elsewhere: `ops.table` collects the records and cl
     Linear          linear in some operands: its own tangent map; carries the transpose rule
     Bilinear        linear in each of two operands; carries the transpose rule
     Expansion       differentiated as the graph of simpler ops that it abbreviates
+    Structured      refers to graphs: differentiated by differentiating these
 
 Reverse mode has no rules of its own: it is the transpose of the linear ops that these rules emit.
 """
@@ -103,7 +104,49 @@ class Expansion:
     expand: Callable[[Any, Sequence[Value]], Sequence[Value]]
 
 
-Derivative = Zero | Refused | Partials | Jvp | Linear | Bilinear | Expansion
+PushForward = Callable[[Any, Any, Sequence[Value], Tangents], tuple[list[Value], list[Masked | None]]]
+"""(builder, graph, operands, tangents) -> outputs and their tangents: a graph on dual numbers inside `builder`."""
+
+PrimalPart = Callable[[Any, Sequence[bool], Sequence[int]], Any]
+"""(graph, which inputs are linear, outputs that depend on none of these) -> these outputs, as a graph of the others."""
+
+PullBack = Callable[[Any, Any, Sequence[Value | None], Tangents], list[Masked | None]]
+"""(builder, graph, operands, cotangents of the outputs) -> a cotangent for each operand that is None, in which the
+graph is linear. It runs the graph and its backward pass inside `builder`."""
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A node of values and tangents, cut in two.
+
+    `primal(builder, operands)` emits what does not depend on the linear operands (None there): a value for each result,
+    None for the linear ones, and the residuals that the other half needs. `needed` are the operands that it needs
+    besides. `linear(builder, operands, residuals)` emits it: a value for each linear result, in order.
+    """
+
+    primal: Callable[[Any, Sequence[Value | None]], tuple[list[Value | None], list[Value]]]
+    needed: frozenset[int]
+    linear: Callable[[Any, Sequence[Value | None], Sequence[Value]], list[Value]]
+
+
+@dataclass(frozen=True)
+class Structured:
+    """The rules of an op that refers to graphs; each gets the transform itself, to use it on these graphs.
+
+    `push(builder, node, operands, tangents, push_forward)` gives the results and their tangents, from one node that
+    moves both. `linear_results(node, linear)` says which results depend on the operands marked in `linear`.
+    `divide(node, linear, primal_part)` tells the two halves of such a node apart, as `linearize` does with graphs.
+    `transpose(builder, node, operands, cotangents, types, pull_back)` is the rule of the half that is linear: operands
+    are None where they are linear; cotangents arrive for each result, and leave for each operand.
+    """
+
+    push: Callable[[Any, Any, Sequence[Value], Tangents, PushForward], tuple[Sequence[Value], Tangents]]
+    linear_results: Callable[[Any, Sequence[bool]], Sequence[bool]]
+    divide: Callable[[Any, Sequence[bool], PrimalPart], Halves]
+    transpose: Callable[[Any, Any, Sequence[Value | None], Tangents, Sequence[TensorType], PullBack], Tangents]
+
+
+Derivative = Zero | Refused | Partials | Jvp | Linear | Bilinear | Expansion | Structured
 
 
 @dataclass(frozen=True)
@@ -154,12 +197,14 @@ class Op:
     evaluate: Callable[..., Any]
     """numpy evaluation: (attributes, *arrays) -> array, or a tuple of results. Total; never changes an operand."""
     derivative: Derivative
-    batch: Callable[[Any, Sequence[Value], Sequence[bool], int], tuple[Value, ...]]
-    """Batch rule: (attributes, operands, which have the new axis 0, its length) -> results with the new axis 0."""
+    batch: Callable[..., tuple[Value, ...]]
+    """Batch rule: (attributes, operands, which have the new axis 0, its length, *subgraphs) -> results with the new
+    axis 0."""
     tests: TestData
     attributes: type[Attributes] = Attributes
     flops: float | Callable[[Any, Sequence[TensorType], Sequence[TensorType]], tuple[int, int]] = 1.0
-    """Operations for each element of the largest of operands and results, or a rule giving (constant, per row)."""
+    """Operations for each element of the largest of operands and results, or a rule giving (constant, per row). Of ops
+    that refer to graphs, see `cost`."""
     scratch: float | tuple[float, ...] = 0.0
     """Memory that `evaluate` needs besides operands and results, in multiples of their bytes: of the sum of all, or a
     factor for each operand, then one for the results."""

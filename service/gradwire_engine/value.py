@@ -26,6 +26,9 @@ class Builder(Protocol):
     def constant(self, array: np.ndarray) -> Value:
         """A constant."""
 
+    def fresh(self) -> Any:
+        """An empty builder, for a graph that this one refers to."""
+
 
 class Value:
     """The result of a node, or an input, of a graph under construction."""

@@ -17,7 +17,7 @@ from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.execute.reference import compile
 from gradwire_engine.op import Masked, Op, Zero
 from gradwire_engine.ops import linear_algebra
-from gradwire_engine.transforms.jvp import node_tangents
+from gradwire_engine.transforms.jvp import push_node
 from gradwire_engine.transforms.linearize import linearize
 from gradwire_engine.transforms.transpose import pull_back
 from gradwire_engine.types import DType
@@ -98,8 +98,7 @@ def _masked_forward(
     for i, seed in zip(application.varied, seeds, strict=True):
         tangents[i] = seed
     (node,) = application.graph.nodes
-    results = builder.emit_all(node.op, values, node.attributes)
-    (moved,) = node_tangents(builder, node, values, results, tangents)
+    _, (moved,) = push_node(builder, node, values, tangents)
     assert moved is not None, str(application)
     return _values_and_masks(builder, [moved], [*operands, *_interleaved(moves, masks)])[0]
 

@@ -310,4 +310,6 @@ def _recipe(op: Op) -> Recipe:
     raise TypeError(f"no recipe for graphs with {op.name}")
 
 
-RECIPES: dict[str, Recipe] = {name: _recipe(op) for name, op in OPS.items()}
+RECIPES: dict[str, Recipe] = {
+    name: _recipe(op) for name, op in OPS.items() if name == "call" or not (op.subgraphs or name == "barrier")
+}

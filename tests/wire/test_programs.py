@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tests.engine.applications import applications
 from tests.engine.building import F64, f64, graph_of, run
+from tests.engine.loops import EXAMPLES
 from tests.engine.network import NETWORK, small_network
 from tests.wire.programs import REASONS, message, outcome, refused
 
@@ -18,7 +19,7 @@ from gradwire.wire.programs import decode_graph, decode_program, encode_graph, e
 from gradwire_engine.attributes import Attributes, Constant, Exponent, Pad, Shape, Slice
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import EngineError, UnsupportedError
-from gradwire_engine.graph import Graph
+from gradwire_engine.graph import Graph, Node
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.passes.inline import inline_calls
 from gradwire_engine.prepare import prepare
@@ -31,7 +32,11 @@ from gradwire_engine.vocabulary import cos, sin
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
 def test_every_op_goes_there_and_back(op: Any) -> None:
-    if op.name == "call":
+    if op.subgraphs and op.name != "call":
+        graphs_of_op = [example.graph for example in EXAMPLES]
+        everything = {node.op.name for graph in graphs_of_op for node in _with_subgraphs(graph)}
+        assert op.name in everything
+    elif op.name == "call":
         builder = GraphBuilder()
         x = builder.input("x", F64)
         callee = graph_of(lambda x: [sin(x), x], F64)
@@ -47,6 +52,10 @@ def test_every_op_goes_there_and_back(op: Any) -> None:
         assert decoded.graph.types == graph.types
         assert decoded.graph.hash == graph.hash
         assert encode_program(decoded) == data
+
+
+def _with_subgraphs(graph: Graph) -> list[Node]:
+    return [*graph.nodes, *(inner for node in graph.nodes for sub in node.subgraphs for inner in _with_subgraphs(sub))]
 
 
 TRANSFORMS: tuple[Transform, ...] = (
@@ -152,7 +161,7 @@ def spoiled(change: Callable[[program_pb2.Program], object], graph: Graph | None
         (lambda p: setattr(p.graph.nodes[1], "op", 9999), "UNSUPPORTED_OP", "graph.nodes[1].op", "op number 9999"),
         (lambda p: setattr(p.graph.nodes[1], "op", 0), "UNSUPPORTED_OP", "graph.nodes[1].op", "op unspecified"),
         (lambda p: setattr(p.graph.nodes[1], "op", -5), "UNSUPPORTED_OP", "graph.nodes[1].op", "op number -5"),
-        (lambda p: setattr(p.graph.nodes[1], "op", ops_pb2.OP_SCAN), "UNSUPPORTED_OP", "graph.nodes[1].op", "op scan"),
+        (lambda p: setattr(p.graph.nodes[1], "op", ops_pb2.OP_SCAN), "INVALID_GRAPH", "graph.nodes[1].scan", "scan"),
         (lambda p: setattr(p, "opset", 2), "UNSUPPORTED_OPSET", "opset", "opset 2 is not known here"),
         (lambda p: setattr(p, "opset", 0), "UNSUPPORTED_OPSET", "opset", "opset 0"),
         (lambda p: p.graph.nodes[1].operands.__setitem__(1, 3), "INVALID_GRAPH", "graph.nodes[1].operands[1]",

@@ -163,6 +163,7 @@ class Node(google.protobuf.message.Message):
     OVERLAP_ADD_FIELD_NUMBER: builtins.int
     CONVOLUTION_FIELD_NUMBER: builtins.int
     ORDER_FIELD_NUMBER: builtins.int
+    COND_FIELD_NUMBER: builtins.int
     op: gradwire.v1.ops_pb2.Op.ValueType
     """What is computed."""
     @property
@@ -259,6 +260,10 @@ class Node(google.protobuf.message.Message):
     def order(self) -> global___OrderAttributes:
         """For ERFCX, EXPREL, IVE, POLYGAMMA and SINC."""
 
+    @property
+    def cond(self) -> global___CondAttributes:
+        """For COND."""
+
     def __init__(
         self,
         *,
@@ -286,10 +291,11 @@ class Node(google.protobuf.message.Message):
         overlap_add: global___OverlapAddAttributes | None = ...,
         convolution: global___ConvolutionAttributes | None = ...,
         order: global___OrderAttributes | None = ...,
+        cond: global___CondAttributes | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted", "windows", "overlap_add", "convolution", "order"] | None: ...
+    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "cond", b"cond", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "cond", b"cond", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted", "windows", "overlap_add", "convolution", "order", "cond"] | None: ...
 
 global___Node = Node
 
@@ -701,6 +707,63 @@ class SearchSortedAttributes(google.protobuf.message.Message):
 global___SearchSortedAttributes = SearchSortedAttributes
 
 @typing.final
+class Rows(google.protobuf.message.Message):
+    """Of operations that refer to graphs: the graphs describe one example, and are applied to every row apart. Not set: there
+    is one row, and no operand has an axis for it.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_AXES_FIELD_NUMBER: builtins.int
+    SHARED_FIELD_NUMBER: builtins.int
+    BATCHED_FIELD_NUMBER: builtins.int
+    row_axes: builtins.int
+    """Number of leading axes of every operand, and of every result, that count rows. A row runs only the branch that it
+    takes and the steps that it needs.
+    """
+    batched: builtins.bool
+    """The graphs have been given the rows as their own axis 0 of length -1. Between a server's own processes; not accepted
+    from clients.
+    """
+    @property
+    def shared(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Operands, by position, that have no such axes: they are the same for all rows. Carries, and the predicate of COND, are
+        never among them.
+        """
+
+    def __init__(
+        self,
+        *,
+        row_axes: builtins.int = ...,
+        shared: collections.abc.Iterable[builtins.int] | None = ...,
+        batched: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batched", b"batched", "row_axes", b"row_axes", "shared", b"shared"]) -> None: ...
+
+global___Rows = Rows
+
+@typing.final
+class CondAttributes(google.protobuf.message.Message):
+    """Attributes of COND."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: builtins.int
+    @property
+    def rows(self) -> global___Rows:
+        """How operands lie on rows."""
+
+    def __init__(
+        self,
+        *,
+        rows: global___Rows | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["rows", b"rows"]) -> None: ...
+
+global___CondAttributes = CondAttributes
+
+@typing.final
 class ScanAttributes(google.protobuf.message.Message):
     """Attributes of SCAN. Operands, in order: the count (if `counted`), constants, carries, stacked inputs."""
 
@@ -711,16 +774,29 @@ class ScanAttributes(google.protobuf.message.Message):
     LENGTH_FIELD_NUMBER: builtins.int
     REVERSE_FIELD_NUMBER: builtins.int
     COUNTED_FIELD_NUMBER: builtins.int
+    SUMS_FIELD_NUMBER: builtins.int
+    ROW_SUMS_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
     constants: builtins.int
     """How many operands every step sees unchanged."""
     carries: builtins.int
     """How many values go from step to step."""
     length: builtins.int
-    """Number of steps; the length of axis 0 of every stacked input and output."""
+    """Number of steps; the length of axis 0 of every stacked input and output (after the row axes)."""
     reverse: builtins.bool
     """Run from the last step to the first."""
     counted: builtins.bool
     """Operand 0 is an int64 scalar n: only steps 0 to n-1 are executed; rows n and above of stacked outputs are zero."""
+    sums: builtins.int
+    """How many of the body's last outputs are added up over the steps instead of stacked."""
+    @property
+    def row_sums(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Sums, by position among them, that are sums over the rows, too, and so have no row axes."""
+
+    @property
+    def rows(self) -> global___Rows:
+        """How operands lie on rows."""
+
     def __init__(
         self,
         *,
@@ -729,8 +805,12 @@ class ScanAttributes(google.protobuf.message.Message):
         length: builtins.int = ...,
         reverse: builtins.bool = ...,
         counted: builtins.bool = ...,
+        sums: builtins.int = ...,
+        row_sums: collections.abc.Iterable[builtins.int] | None = ...,
+        rows: global___Rows | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["carries", b"carries", "constants", b"constants", "counted", b"counted", "length", b"length", "reverse", b"reverse"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["carries", b"carries", "constants", b"constants", "counted", b"counted", "length", b"length", "reverse", b"reverse", "row_sums", b"row_sums", "rows", b"rows", "sums", b"sums"]) -> None: ...
 
 global___ScanAttributes = ScanAttributes
 
@@ -743,20 +823,39 @@ class WhileAttributes(google.protobuf.message.Message):
     CONDITION_CONSTANTS_FIELD_NUMBER: builtins.int
     BODY_CONSTANTS_FIELD_NUMBER: builtins.int
     MAX_STEPS_FIELD_NUMBER: builtins.int
+    COUNTED_FIELD_NUMBER: builtins.int
+    RECORDED_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
     condition_constants: builtins.int
     """How many operands only the condition sees."""
     body_constants: builtins.int
     """How many operands only the body sees."""
     max_steps: builtins.int
-    """A row that is not done after this many steps fails with MAX_STEPS_EXCEEDED. At least 1."""
+    """A row that is not done after this many steps fails with MAX_STEPS_EXCEEDED. 1 to 2^31 - 1."""
+    counted: builtins.bool
+    """The number of executed steps (int64 scalar) is a result, after the carries."""
+    @property
+    def recorded(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Carries, by position, whose values at the beginning of each step are results, after the count: stacked, with room for
+        max_steps, and zeros after the last step.
+        """
+
+    @property
+    def rows(self) -> global___Rows:
+        """How operands lie on rows."""
+
     def __init__(
         self,
         *,
         condition_constants: builtins.int = ...,
         body_constants: builtins.int = ...,
         max_steps: builtins.int = ...,
+        counted: builtins.bool = ...,
+        recorded: collections.abc.Iterable[builtins.int] | None = ...,
+        rows: global___Rows | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["body_constants", b"body_constants", "condition_constants", b"condition_constants", "max_steps", b"max_steps"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["body_constants", b"body_constants", "condition_constants", b"condition_constants", "counted", b"counted", "max_steps", b"max_steps", "recorded", b"recorded", "rows", b"rows"]) -> None: ...
 
 global___WhileAttributes = WhileAttributes
 

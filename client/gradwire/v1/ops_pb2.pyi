@@ -319,17 +319,24 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     (operands of subgraphs[0]) -> its results.
     """
     OP_COND: _Op.ValueType  # 201
-    """(predicate: bool scalar, operands of both subgraphs) -> results of subgraphs[1] where true, of subgraphs[0] where false; both
-    have the same types.
+    """(predicate: bool scalar, operands of both subgraphs) -> results of subgraphs[1] where true, of subgraphs[0] where
+    false; both have the same types. Attribute `cond`.
     """
     OP_SCAN: _Op.ValueType  # 202
-    """([count: int64 scalar], constants, carries, stacked inputs) -> final carries, stacked outputs. subgraphs[0] takes
-    (constants, carries, one slice of each stacked input) to (carries, one slice of each stacked output). Attribute `scan`.
+    """([count: int64 scalar], constants, carries, stacked inputs) -> final carries, stacked outputs, sums. subgraphs[0] takes
+    (constants, carries, one slice of each stacked input) to (carries, one slice of each stacked output, a term of each
+    sum). Attribute `scan`.
     """
     OP_WHILE: _Op.ValueType  # 203
     """(condition constants, body constants, carries) -> final carries. subgraphs[0] takes (condition constants, carries) to a
     bool scalar, subgraphs[1] takes (body constants, carries) to carries. Attribute `while`.
     """
+    OP_CHECKPOINT: _Op.ValueType  # 204
+    """(operands of subgraphs[0]) -> its results. Reverse mode keeps the operands only, and computes what it needs of the
+    subgraph's intermediate values again.
+    """
+    OP_BARRIER: _Op.ValueType  # 205
+    """(x0, x1, …: any types) -> the operands. No optimisation looks through it. Not differentiated: programs use CHECKPOINT."""
     OP_CHOLESKY: _Op.ValueType  # 210
     """Linear algebra on stacks of matrices: the last two axes are a matrix, the axes before them (…) are the same in all operands. A
     matrix that is not finite, or whose factorisation fails, gives NaN in its own place of the stack. Structural zeros are not
@@ -695,17 +702,24 @@ OP_CALL: Op.ValueType  # 200
 (operands of subgraphs[0]) -> its results.
 """
 OP_COND: Op.ValueType  # 201
-"""(predicate: bool scalar, operands of both subgraphs) -> results of subgraphs[1] where true, of subgraphs[0] where false; both
-have the same types.
+"""(predicate: bool scalar, operands of both subgraphs) -> results of subgraphs[1] where true, of subgraphs[0] where
+false; both have the same types. Attribute `cond`.
 """
 OP_SCAN: Op.ValueType  # 202
-"""([count: int64 scalar], constants, carries, stacked inputs) -> final carries, stacked outputs. subgraphs[0] takes
-(constants, carries, one slice of each stacked input) to (carries, one slice of each stacked output). Attribute `scan`.
+"""([count: int64 scalar], constants, carries, stacked inputs) -> final carries, stacked outputs, sums. subgraphs[0] takes
+(constants, carries, one slice of each stacked input) to (carries, one slice of each stacked output, a term of each
+sum). Attribute `scan`.
 """
 OP_WHILE: Op.ValueType  # 203
 """(condition constants, body constants, carries) -> final carries. subgraphs[0] takes (condition constants, carries) to a
 bool scalar, subgraphs[1] takes (body constants, carries) to carries. Attribute `while`.
 """
+OP_CHECKPOINT: Op.ValueType  # 204
+"""(operands of subgraphs[0]) -> its results. Reverse mode keeps the operands only, and computes what it needs of the
+subgraph's intermediate values again.
+"""
+OP_BARRIER: Op.ValueType  # 205
+"""(x0, x1, …: any types) -> the operands. No optimisation looks through it. Not differentiated: programs use CHECKPOINT."""
 OP_CHOLESKY: Op.ValueType  # 210
 """Linear algebra on stacks of matrices: the last two axes are a matrix, the axes before them (…) are the same in all operands. A
 matrix that is not finite, or whose factorisation fails, gives NaN in its own place of the stack. Structural zeros are not

@@ -260,6 +260,8 @@ class _Decoder:
         attributes = _decode_attributes(op, message)
         if attributes.mentions_rows and not self._allow_rows:
             raise GraphError(f"{op.name}: lengths must be at least 0", path=message.WhichOneof("attributes") or "")
+        if isinstance(attributes, a.Rowwise) and attributes.batched and not self._allow_rows:
+            raise GraphError(f"{op.name}: graphs with rows of their own are not accepted", path="rows.batched")
         results = result_types(op, attributes, [types[n] for n in operands], callees)
         for type in results:
             self._require_type(type, "")
@@ -500,6 +502,60 @@ def _read_convolution(message: graph_pb2.ConvolutionAttributes) -> a.Convolution
     return a.Convolution(strides, low, high, dilations, message.groups, message.batch_dims)
 
 
+def _write_rows(value: a.Rowwise, message: graph_pb2.Rows) -> None:
+    message.row_axes, message.batched = value.row_axes, value.batched
+    message.shared.extend(value.shared)
+
+
+def _read_rows(message: graph_pb2.Rows) -> dict[str, Any]:
+    return {"row_axes": message.row_axes, "shared": tuple(message.shared), "batched": message.batched}
+
+
+def _write_cond(value: a.Cond, entry: graph_pb2.Node) -> None:
+    _write_rows(value, entry.cond.rows)
+    entry.cond.SetInParent()
+
+
+def _write_scan(value: a.Scan, entry: graph_pb2.Node) -> None:
+    message = entry.scan
+    message.constants, message.carries, message.length = value.constants, value.carries, value.length
+    message.reverse, message.counted, message.sums = value.reverse, value.counted, value.sums
+    message.row_sums.extend(value.row_sums)
+    _write_rows(value, message.rows)
+
+
+def _read_scan(message: graph_pb2.ScanAttributes) -> a.Scan:
+    return a.Scan(
+        constants=message.constants,
+        carries=message.carries,
+        length=message.length,
+        reverse=message.reverse,
+        counted=message.counted,
+        sums=message.sums,
+        row_sums=tuple(message.row_sums),
+        **_read_rows(message.rows),
+    )
+
+
+def _write_while(value: a.While, entry: graph_pb2.Node) -> None:
+    message = getattr(entry, "while")
+    message.condition_constants, message.body_constants = value.condition_constants, value.body_constants
+    message.max_steps, message.counted = value.max_steps, value.counted
+    message.recorded.extend(value.recorded)
+    _write_rows(value, message.rows)
+
+
+def _read_while(message: graph_pb2.WhileAttributes) -> a.While:
+    return a.While(
+        condition_constants=message.condition_constants,
+        body_constants=message.body_constants,
+        max_steps=message.max_steps,
+        counted=message.counted,
+        recorded=tuple(message.recorded),
+        **_read_rows(message.rows),
+    )
+
+
 _Family = tuple[str, Callable[[Any, graph_pb2.Node], None], Callable[[Any], Attributes]]
 
 _FAMILIES: Final[dict[type[Attributes], _Family]] = {
@@ -527,4 +583,7 @@ _FAMILIES: Final[dict[type[Attributes], _Family]] = {
     a.Windows: ("windows", _write_windows, _read_windows),
     a.OverlapAdd: ("overlap_add", _write_overlap_add, _read_overlap_add),
     a.Convolution: ("convolution", _write_convolution, _read_convolution),
+    a.Cond: ("cond", _write_cond, lambda message: a.Cond(**_read_rows(message.rows))),
+    a.Scan: ("scan", _write_scan, _read_scan),
+    a.While: ("while", _write_while, _read_while),
 }

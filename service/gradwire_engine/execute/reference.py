@@ -11,15 +11,18 @@ Results agree between slicings to rounding; NaN, infinities and overflow are val
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from gradwire_engine.attributes import Attributes, Axes, DotGeneral
+from gradwire_engine.attributes import Axes, DotGeneral
 from gradwire_engine.cost import bytes_bound, schedule
-from gradwire_engine.errors import GraphError
+from gradwire_engine.errors import GraphError, RowFailed
+from gradwire_engine.execute.control import runner_of
+from gradwire_engine.execute.steps import ALL_ROWS, Context, RowFailure, make_steps, run_steps
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.passes.lower import lower
 
 CACHE_BYTES = 1 << 20
 """Live bytes of a slice that is cut for the cache."""
@@ -28,56 +31,49 @@ _LEAST_SLICE_BYTES_PER_NODE = 1 << 15
 """A slice this small per buffer would spend its time in Python, not in numpy."""
 
 
-class _Step(NamedTuple):
-    evaluate: Callable[..., Any]
-    attributes: Attributes
-    mentions_rows: bool
-    operands: tuple[int, ...]
-    first: int
-    results: int
-    dying: tuple[int, ...]
-
-
 class Executable:
     """A graph that can be run; immutable, may be shared between threads."""
 
     def __init__(self, graph: Graph) -> None:
+        graph = lower(graph)
         self.graph = graph
         self._bytes = bytes_bound(graph)
         plan = schedule(graph)
         by_rows = plan.by_rows
-        self._once: list[_Step] = []
-        self._by_slice: list[_Step] = []
-        for position in plan.order:
-            node, first = graph.nodes[position], graph.first_results[position]
-            step = _Step(
-                node.op.evaluate,
-                node.attributes,
-                node.attributes.mentions_rows,
-                node.operands,
-                first,
-                len(node.results),
-                plan.dying[position],
-            )
-            (self._by_slice if by_rows[first] else self._once).append(step)
+        moving = [by_rows[first] for first in graph.first_results]
+        self._once = make_steps(graph, plan, [p for p in plan.order if not moving[p]], runner_of)
+        self._by_slice = make_steps(graph, plan, [p for p in plan.order if moving[p]], runner_of)
         self._sliceable = _row_sums_are_linear(graph, by_rows)
         self._outputs = [(number, graph.types[number], by_rows[number]) for number in graph.outputs]
 
     def run(self, inputs: Sequence[np.ndarray], rows: int, *, memory_bytes: int | None = None) -> list[np.ndarray]:
+        """As `run_rows`, but RowFailed where a row fails."""
+        outputs, failures = self.run_rows(inputs, rows, memory_bytes=memory_bytes)
+        if failures:
+            raise RowFailed(failures[0].message, reason=failures[0].reason)
+        return outputs
+
+    def run_rows(
+        self, inputs: Sequence[np.ndarray], rows: int, *, memory_bytes: int | None = None
+    ) -> tuple[list[np.ndarray], list[RowFailure]]:
         """The outputs for a batch of `rows`; `inputs` as the graph's input types say, with `ROWS` replaced by `rows`.
 
-        `memory_bytes` bounds the live buffers, inputs and outputs of the whole batch not counted, as far as slices of
-        single rows can. Raises MemoryError where numpy cannot allocate.
+        And the rows that have no result, in order: theirs is NaN. `memory_bytes` bounds the live buffers, inputs and
+        outputs of the whole batch not counted, as far as slices of single rows can. Raises MemoryError where numpy
+        cannot allocate.
         """
         self._check(inputs, rows)
         values: list[np.ndarray | None] = [*inputs, *[None] * (len(self.graph.types) - len(inputs))]
         size = self.slice_rows(rows, memory_bytes)
+        context = Context(rows, np.arange(rows))
         with np.errstate(all="ignore"):
-            self._run_steps(self._once, values, rows)
+            run_steps(self._once, values, context.within(rows, np.full(rows, ALL_ROWS)))
             if size >= rows:
-                self._run_steps(self._by_slice, values, rows)
-                return [_owned(values[number]) for number, _, _ in self._outputs]
-            return self._run_slices(values, rows, size)
+                run_steps(self._by_slice, values, context)
+                outputs = [_owned(values[number]) for number, _, _ in self._outputs]
+            else:
+                outputs = self._run_slices(values, context, size)
+        return outputs, _failed(context, rows)
 
     def slice_rows(self, rows: int, memory_bytes: int | None) -> int:
         """How many rows run at a time."""
@@ -94,7 +90,8 @@ class Executable:
         batched = [type.elements * type.dtype.itemsize for type in self.graph.types if type.is_batched]
         return max(batched, default=1) or 1
 
-    def _run_slices(self, values: list[np.ndarray | None], rows: int, size: int) -> list[np.ndarray]:
+    def _run_slices(self, values: list[np.ndarray | None], context: Context, size: int) -> list[np.ndarray]:
+        rows = context.rows
         outputs: list[np.ndarray | None] = [None] * len(self._outputs)
         batched_inputs = [i for i, one in enumerate(self.graph.inputs) if one.type.is_batched]
         for start in range(0, rows, size):
@@ -104,7 +101,7 @@ class Executable:
                 whole = values[i]
                 assert whole is not None
                 part[i] = whole[start:end]
-            self._run_steps(self._by_slice, part, end - start)
+            run_steps(self._by_slice, part, context.within(end - start, context.ids[start:end]))
             for index, (number, type, by_rows) in enumerate(self._outputs):
                 found = np.asarray(part[number])
                 held = outputs[index]
@@ -115,18 +112,6 @@ class Executable:
                 else:
                     outputs[index] = found if held is None or not by_rows else held + found
         return [_owned(output) for output in outputs]
-
-    @staticmethod
-    def _run_steps(steps: Sequence[_Step], values: list[np.ndarray | None], rows: int) -> None:
-        for step in steps:
-            attributes = step.attributes.with_rows(rows) if step.mentions_rows else step.attributes
-            found = step.evaluate(attributes, *[values[n] for n in step.operands])
-            if step.results == 1:
-                values[step.first] = found
-            else:
-                values[step.first : step.first + step.results] = found
-            for number in step.dying:
-                values[number] = None
 
     def _check(self, inputs: Sequence[np.ndarray], rows: int) -> None:
         expected = [one.type.with_rows(rows) for one in self.graph.inputs]
@@ -140,6 +125,15 @@ class Executable:
 def compile(graph: Graph) -> Executable:
     """`graph`, ready to run."""
     return Executable(graph)
+
+
+def _failed(context: Context, rows: int) -> list[RowFailure]:
+    """The rows that failed; one that stands for all stands for each."""
+    everywhere = context.failures.pop(ALL_ROWS, None)
+    if everywhere is not None:
+        for row in range(rows):
+            context.failures.setdefault(row, replace(everywhere, row=row))
+    return [context.failures[row] for row in sorted(context.failures)]
 
 
 def _owned(array: np.ndarray | None) -> np.ndarray:

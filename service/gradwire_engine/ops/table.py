@@ -11,7 +11,6 @@ from gradwire_engine.ops import (
     arithmetic,
     bitwise,
     contraction,
-    control,
     convolution,
     creation,
     cumulative,
@@ -26,6 +25,7 @@ from gradwire_engine.ops import (
     transcendental,
     windows,
 )
+from gradwire_engine.ops.control import barrier, branches, call, scan, while_loop
 
 OPSET: Final = 1
 """The version of the ops' meaning; programs say which one they were written for."""
@@ -55,7 +55,7 @@ OPS: Final = _closed(
     linear_algebra.OPS,
     windows.OPS,
     convolution.OPS,
-    control.OPS,
     sorting.OPS,
     cumulative.OPS,
+    (call.CALL, branches.CHECKPOINT, branches.COND, scan.SCAN, while_loop.WHILE, barrier.BARRIER),
 )

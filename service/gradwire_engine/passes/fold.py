@@ -53,14 +53,14 @@ def _has_constant_nodes(graph: Graph) -> bool:
     constant = bytearray(len(graph.types))
     for first, node in graph.numbered():
         if all([constant[n] for n in node.operands]):
-            if node.op.name != "constant" and not node.attributes.mentions_rows:
+            if node.op.name not in ("constant", "barrier") and not node.attributes.mentions_rows and not node.subgraphs:
                 return True
             constant[first] = node.op.name == "constant"
     return False
 
 
 def _worthwhile(node: Node, operands: list[np.ndarray], left: int) -> bool:
-    if len(node.results) != 1 or node.subgraphs or node.op.name in ("constant", "stop_gradient"):
+    if len(node.results) != 1 or node.subgraphs or node.op.name in ("constant", "stop_gradient", "barrier"):
         return False
     type = node.results[0]
     if ROWS in type.shape or node.attributes.mentions_rows:

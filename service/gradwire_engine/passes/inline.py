@@ -26,6 +26,9 @@ def inline_calls(graph: Graph, limit: int) -> Graph:
         arguments = [values[n] for n in node.operands]
         if node.op.name == "call":
             values.extend(builder.inline(inline_calls(node.subgraphs[0], limit), arguments))
+        elif node.subgraphs:
+            inner = tuple([inline_calls(subgraph, limit) for subgraph in node.subgraphs])
+            values.extend(builder.copy(node._replace(subgraphs=inner), arguments))
         else:
             values.extend(builder.copy(node, arguments))
     return builder.finish([values[n] for n in graph.outputs], graph.output_names)

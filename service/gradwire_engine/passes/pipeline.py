@@ -5,18 +5,30 @@ from __future__ import annotations
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.contract import contract
 from gradwire_engine.passes.fold import fold
+from gradwire_engine.passes.lower import lower
+from gradwire_engine.passes.prune import prune
 from gradwire_engine.passes.simplify import simplify
+from gradwire_engine.passes.subgraphs import everywhere, inside
 
 _ROUNDS = 3
 
 
 def before_differentiation(graph: Graph) -> Graph:
     """Passes that preserve derivatives at every corner, and evaluate with numpy only."""
-    return simplify(fold(graph, ("numpy",)))
+    return everywhere(graph, lambda one: simplify(fold(one, ("numpy",))))
 
 
 def optimise(graph: Graph) -> Graph:
     """Passes that preserve values, up to rounding, on a graph that is not differentiated any more."""
+    return everywhere(lower(prune_all(graph)), _optimised)
+
+
+def prune_all(graph: Graph) -> Graph:
+    """`graph` with its loops cut down, the outer ones first: what a loop returns is what its body is asked for."""
+    return inside(prune(graph), prune_all)
+
+
+def _optimised(graph: Graph) -> Graph:
     for _ in range(_ROUNDS):
         better = contract(simplify(fold(graph)))
         if better is graph:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph, Node
-from gradwire_engine.op import Bilinear, Expansion, Jvp, Linear, Masked, Partials, Refused, Tangents, Zero
+from gradwire_engine.op import Bilinear, Expansion, Jvp, Linear, Masked, Partials, Refused, Structured, Tangents, Zero
 from gradwire_engine.tangents import add_all, mask_or_true, scale
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
@@ -51,15 +51,26 @@ def push_forward(
     values = list(operands)
     moved = list(tangents)
     for node in graph.nodes:
-        arguments = [values[n] for n in node.operands]
-        results = builder.copy(node, arguments)
+        results, directions = push_node(
+            builder, node, [values[n] for n in node.operands], [moved[n] for n in node.operands]
+        )
         values.extend(results)
-        directions = [moved[n] for n in node.operands]
-        if any(directions):
-            moved.extend(node_tangents(builder, node, arguments, results, directions))
-        else:
-            moved.extend([None] * len(results))
+        moved.extend(directions)
     return [values[n] for n in graph.outputs], [moved[n] for n in graph.outputs]
+
+
+def push_node(
+    builder: GraphBuilder, node: Node, operands: Sequence[Value], tangents: Tangents
+) -> tuple[Sequence[Value], Tangents]:
+    """One node on dual numbers: its results, and their tangents."""
+    if not any(tangents):
+        results = builder.copy(node, operands)
+        return results, [None] * len(results)
+    rule = node.op.derivative
+    if isinstance(rule, Structured):
+        return rule.push(builder, node, operands, tangents, push_forward)
+    results = builder.copy(node, operands)
+    return results, _tangents(builder, node, operands, results, tangents)
 
 
 def instantiate(value: Value, tangent: Masked | None) -> Value:
@@ -67,7 +78,7 @@ def instantiate(value: Value, tangent: Masked | None) -> Value:
     return zeros(value.builder, value.type) if tangent is None else tangent.value
 
 
-def node_tangents(
+def _tangents(
     builder: GraphBuilder,
     node: Node,
     operands: Sequence[Value],
@@ -96,6 +107,8 @@ def node_tangents(
             return [add_all(terms)]
         case Linear():
             return [_linear_tangent(builder, node, rule, operands, tangents)]
+        case Structured():
+            raise GraphError(f"{node.op.name} is pushed as a whole")
         case Expansion(expand):
             inner = GraphBuilder()
             stand_ins = [inner.input("", operand.type) for operand in operands]

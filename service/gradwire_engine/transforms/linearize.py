@@ -9,12 +9,12 @@ derivative rules. (Radul et al., "You Only Linearize Once", POPL 2023.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.graph import Graph
-from gradwire_engine.op import Masked
+from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import Halves, Masked, Structured
 from gradwire_engine.transforms.jvp import push_forward
 from gradwire_engine.value import Value
 
@@ -45,46 +45,104 @@ def linearize(graph: Graph, inputs: Sequence[int], outputs: Sequence[int]) -> Li
     moved = [pushed[index] for index in outputs]
     active = tuple(i for i, tangent in enumerate(moved) if tangent is not None)
     joint = builder.finish([*results, *(tangent.value for tangent in moved if tangent is not None)])
-    return split(joint, len(values), len(results), active)
+    flags = [number >= len(values) for number in range(len(joint.inputs))]
+    primal, linear, residuals = split(joint, flags, range(len(results)), range(len(results), len(joint.outputs)))
+    return Linearized(primal, linear, residuals, active)
 
 
-def split(joint: Graph, primal_inputs: int, primal_outputs: int, active: tuple[int, ...]) -> Linearized:
+def split(
+    joint: Graph, varied: Sequence[bool], primal_outputs: Sequence[int], linear_outputs: Sequence[int]
+) -> tuple[Graph, Graph, int]:
     """Cut a graph of values and tangents in two, where tangents begin to matter.
 
-    Its inputs are `primal_inputs` values, then tangents; its outputs `primal_outputs` values, then the tangents of the
-    outputs `active`.
+    `varied` marks the inputs that are tangents. The primal graph takes the others to `primal_outputs` (positions),
+    which depend on no tangent, and to the residuals; the linear graph takes residuals and tangents to `linear_outputs`.
+    The last result is the number of residuals.
     """
-    kinds = [_PRIMAL] * primal_inputs + [_LINEAR] * (len(joint.inputs) - primal_inputs)
+    kinds = [_LINEAR if is_tangent else _PRIMAL for is_tangent in varied]
     for node in joint.nodes:
-        kind = max([kinds[n] for n in node.operands], default=_CONSTANT)
-        kinds.extend([kind] * len(node.results))
+        kinds.extend(_result_kinds(node, [kinds[n] for n in node.operands]))
+    halves = {
+        first: node.op.derivative.divide(node, [kinds[n] == _LINEAR for n in node.operands], primal_part)
+        for first, node in joint.numbered()
+        if isinstance(node.op.derivative, Structured) and any([kinds[n] == _LINEAR for n in node.operands])
+    }
 
-    residuals: dict[int, None] = {}  # in order of first use
+    forward = GraphBuilder()
+    primal: list[Value | None] = [
+        None if kind == _LINEAR else forward.input(one.name, one.type)
+        for one, kind in zip(joint.inputs, kinds, strict=False)
+    ]
+    further: dict[int, list[Value]] = {}  # residuals that are no values of the joint graph, by node
     for first, node in joint.numbered():
-        if kinds[first] == _LINEAR:
-            residuals.update({n: None for n in node.operands if kinds[n] == _PRIMAL})
-    tangent_outputs = joint.outputs[primal_outputs:]
-    residuals.update({n: None for n in tangent_outputs if kinds[n] == _PRIMAL})
+        if first in halves:
+            results, further[first] = halves[first].primal(forward, [primal[n] for n in node.operands])
+            primal.extend(results)
+        elif kinds[first] == _LINEAR:
+            primal.extend([None] * len(node.results))
+        else:
+            primal.extend(forward.copy(node, [_known(primal[n]) for n in node.operands]))
 
-    forward, backward = GraphBuilder(), GraphBuilder()
-    primal: dict[int, Value] = {}
-    linear: dict[int, Value] = {}
-    for number, one in enumerate(joint.inputs[:primal_inputs]):
-        primal[number] = forward.input(one.name, one.type)
+    residuals = _residuals(joint, kinds, halves, linear_outputs)
+    backward = GraphBuilder()
+    linear: list[Value | None] = [None] * len(joint.types)
     for index, number in enumerate(residuals):
         linear[number] = backward.input(f"residual{index}", joint.types[number])
-    for number, one in enumerate(joint.inputs[primal_inputs:], start=primal_inputs):
-        linear[number] = backward.input(one.name, one.type)
-
+    passed = {
+        first: [backward.input(f"residual{first}_{index}", value.type) for index, value in enumerate(values)]
+        for first, values in further.items()
+    }
+    for number, one in enumerate(joint.inputs):
+        if kinds[number] == _LINEAR:
+            linear[number] = backward.input(one.name, one.type)
     for first, node in joint.numbered():
-        for builder, known, wanted in ((forward, primal, _PRIMAL), (backward, linear, _LINEAR)):
-            if kinds[first] not in (_CONSTANT, wanted):
-                continue
-            results = builder.copy(node, [known[n] for n in node.operands])
-            known.update(zip(range(first, first + len(results)), results, strict=True))
-    return Linearized(
-        primal=forward.finish([primal[n] for n in (*joint.outputs[:primal_outputs], *residuals)]),
-        linear=backward.finish([linear[n] for n in tangent_outputs]),
-        residuals=len(residuals),
-        active=active,
+        numbers = range(first, first + len(node.results))
+        if first in halves:
+            made = halves[first].linear(backward, [linear[n] for n in node.operands], passed[first])
+            for number, value in zip([n for n in numbers if kinds[n] == _LINEAR], made, strict=True):
+                linear[number] = value
+        elif kinds[first] in (_CONSTANT, _LINEAR):
+            made = list(backward.copy(node, [_known(linear[n]) for n in node.operands]))
+            for number, value in zip(numbers, made, strict=True):
+                linear[number] = value
+    kept = [_known(primal[n]) for n in residuals] + [value for values in further.values() for value in values]
+    return (
+        forward.finish([*(_known(primal[joint.outputs[i]]) for i in primal_outputs), *kept]),
+        backward.finish([_known(linear[joint.outputs[i]]) for i in linear_outputs]),
+        len(kept),
     )
+
+
+def primal_part(graph: Graph, varied: Sequence[bool], outputs: Sequence[int]) -> Graph:
+    """Some outputs (positions) of a graph that depend on no tangent, as a graph of the other inputs."""
+    primal, _, _ = split(graph, varied, outputs, ())
+    return Graph(primal.inputs, primal.nodes, primal.outputs[: len(outputs)])
+
+
+def _result_kinds(node: Node, operands: Sequence[int]) -> list[int]:
+    """Whether each result of a node is constant, primal or linear."""
+    kind = max(operands, default=_CONSTANT)
+    if kind == _LINEAR and isinstance(node.op.derivative, Structured):
+        moves = node.op.derivative.linear_results(node, [each == _LINEAR for each in operands])
+        return [_LINEAR if each else _PRIMAL for each in moves]
+    return [kind] * len(node.results)
+
+
+def _residuals(
+    joint: Graph, kinds: Sequence[int], halves: Mapping[int, Halves], linear_outputs: Sequence[int]
+) -> list[int]:
+    """The primal values that linear nodes use, in order of first use."""
+    found: dict[int, None] = {}
+    for first, node in joint.numbered():
+        if first in halves:
+            needed = [node.operands[i] for i in sorted(halves[first].needed)]
+            found.update({n: None for n in needed if kinds[n] == _PRIMAL})
+        elif kinds[first] == _LINEAR:
+            found.update({n: None for n in node.operands if kinds[n] == _PRIMAL})
+    found.update({n: None for i in linear_outputs if kinds[n := joint.outputs[i]] == _PRIMAL})
+    return list(found)
+
+
+def _known(value: Value | None) -> Value:
+    assert value is not None
+    return value

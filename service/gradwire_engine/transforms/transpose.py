@@ -16,9 +16,11 @@ from collections.abc import Sequence
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError
-from gradwire_engine.graph import Graph
-from gradwire_engine.op import Bilinear, Linear, Masked, Tangents
+from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import Bilinear, Linear, Masked, Structured, Tangents
 from gradwire_engine.tangents import add
+from gradwire_engine.transforms.linearize import split
+from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import zeros
 
@@ -65,16 +67,38 @@ def pull_back(
             adjoints[number] = add(adjoints[number], cotangent)
     types = linear.types
     for first, node in reversed(list(linear.numbered())):
-        arriving = adjoints[first]
-        if arriving is None or not depends[first]:
+        numbers = range(first, first + len(node.results))
+        arriving = [adjoints[n] for n in numbers]
+        if not depends[first] or not any(arriving):
             continue
-        rule = node.op.derivative
-        if not isinstance(rule, Linear | Bilinear):
-            raise GraphError(f"{node.op.name} stands in a linear graph but has no transpose rule")
         known = [values[n] for n in node.operands]
-        passed = rule.transpose(node.attributes, arriving, known, [types[n] for n in node.operands])
+        passed = _transposed(builder, node, known, arriving, [types[n] for n in node.operands])
         for n, part in zip(node.operands, passed, strict=True):
-            if part is not None:
+            if part is not None and depends[n]:
                 adjoints[n] = add(adjoints[n], part)
-        adjoints[first] = None  # no longer needed
+        for n in numbers:
+            adjoints[n] = None  # no longer needed
     return adjoints[first_linear : len(linear.inputs)]
+
+
+def _transposed(
+    builder: GraphBuilder, node: Node, operands: Sequence[Value | None], arriving: Tangents, types: Sequence[TensorType]
+) -> Tangents:
+    """What a linear node hands to its operands."""
+    rule = node.op.derivative
+    if isinstance(rule, Structured):
+        return rule.transpose(builder, node, operands, arriving, types, pull_back_from)
+    if not isinstance(rule, Linear | Bilinear) or arriving[0] is None:
+        raise GraphError(f"{node.op.name} stands in a linear graph but has no transpose rule")
+    return rule.transpose(node.attributes, arriving[0], operands, types)
+
+
+def pull_back_from(
+    builder: GraphBuilder, graph: Graph, operands: Sequence[Value | None], cotangents: Tangents
+) -> list[Masked | None]:
+    """A graph that computes values and is linear in some inputs (those whose operand is None): forward pass for the
+    values, then the backward pass; a cotangent for each linear input."""
+    varied = [operand is None for operand in operands]
+    primal, linear, _ = split(graph, varied, (), range(len(graph.outputs)))
+    residuals = builder.inline(primal, [operand for operand in operands if operand is not None])
+    return pull_back(builder, linear, residuals, cotangents)

@@ -1,13 +1,13 @@
 """A new axis: `vmap` adds a static one, `batch` the request's own, whose length is only known when it runs.
 
-Both walk the graph once. A value either has the new axis, at 0, or is the same for all elements; a node none of whose
-operands has it stays as it is, so what does not depend on the batch is computed once. Every op has a batch rule.
+Both walk the graph once, as `batching` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gradwire_engine.batching import spread_axis
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph
@@ -39,7 +39,7 @@ def vmap(graph: Graph, size: int, in_axes: Sequence[int], out_axes: Sequence[int
         shape = one.type.shape if axis < 0 else (*one.type.shape[:axis], size, *one.type.shape[axis:])
         value = builder.input(one.name, one.type.with_shape(shape))
         values.append(value if axis < 0 else move_axis(value, axis, 0))
-    outputs, stacked = _spread_axis(builder, graph, values, [axis >= 0 for axis in in_axes], size)
+    outputs, stacked = spread_axis(builder, graph, values, [axis >= 0 for axis in in_axes], size)
     moved = []
     for index, (value, has, place) in enumerate(zip(outputs, stacked, places, strict=True)):
         whole = value if has else broadcast_to(value, (size, *value.shape))
@@ -62,7 +62,7 @@ def batch(graph: Graph, layout: Layout) -> Graph:
         for i, one in enumerate(graph.inputs)
     ]
     has_rows = [i not in shared for i in range(len(values))]
-    outputs, stacked = _spread_axis(builder, graph, values, has_rows, ROWS)
+    outputs, stacked = spread_axis(builder, graph, values, has_rows, ROWS)
     wanted = layout.outputs or tuple(range(len(outputs)))
     finished = []
     for index in wanted:
@@ -74,19 +74,3 @@ def batch(graph: Graph, layout: Layout) -> Graph:
             whole = sum_over(whole, (0,))
         finished.append(whole)
     return builder.finish(finished, [graph.output_name(i) for i in wanted])
-
-
-def _spread_axis(
-    builder: GraphBuilder, graph: Graph, operands: Sequence[Value], stacked: Sequence[bool], size: int
-) -> tuple[list[Value], list[bool]]:
-    """Run `graph` on values some of which have the new axis 0: its outputs, and which of them have it."""
-    values, has = list(operands), list(stacked)
-    for node in graph.nodes:
-        arguments = [values[n] for n in node.operands]
-        batched = [has[n] for n in node.operands]
-        if any(batched):
-            values.extend(node.op.batch(node.attributes, arguments, batched, size))
-        else:
-            values.extend(builder.copy(node, arguments))
-        has.extend([any(batched)] * len(node.results))
-    return [values[n] for n in graph.outputs], [has[n] for n in graph.outputs]

@@ -1,4 +1,4 @@
-"""Ops that refer to graphs. `call` stands for the graph that it calls, and is inlined before anything else happens."""
+"""call: stands for the graph that it calls, and is inlined before anything else happens."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def _call_evaluate(attributes: Any, *arrays: Any) -> Any:
     raise GraphError("call has no evaluation of its own; inline it first")
 
 
-def _call_batch(attributes: Any, operands: Sequence[Value], batched: Sequence[bool], size: int) -> tuple[Value, ...]:
+def _call_batch(
+    attributes: Any, operands: Sequence[Value], batched: Sequence[bool], size: int, callee: Any
+) -> tuple[Value, ...]:
     raise GraphError("call has no batch rule of its own; inline it first")
 
 
-OPS: tuple[Op, ...] = (
-    Op(
-        name="call",
-        arity=None,
-        types=_call_types,
-        evaluate=_call_evaluate,
-        derivative=Refused("calls are inlined first"),
-        batch=_call_batch,
-        subgraphs=1,
-        tests=TestData(cases=(Case(((),)),)),
-    ),
+CALL = Op(
+    name="call",
+    arity=None,
+    types=_call_types,
+    evaluate=_call_evaluate,
+    derivative=Refused("calls are inlined first"),
+    batch=_call_batch,
+    subgraphs=1,
+    tests=TestData(cases=(Case(((),)),)),
 )

@@ -1,0 +1,361 @@
+"""cond, scan, while and checkpoint: against the same functions in Python, in all modes, orders and batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.engine.building import F64, f64, graph_of, operations, run
+from tests.engine.loops import EXAMPLES, Example, checkpoint, cond, scan, while_loop
+
+from gradwire_engine.cost import bytes_bound, flops_bound
+from gradwire_engine.errors import RowFailed
+from gradwire_engine.execute.reference import compile
+from gradwire_engine.graph import Graph
+from gradwire_engine.passes.pipeline import before_differentiation, optimise
+from gradwire_engine.passes.prune import prune
+from gradwire_engine.prepare import prepare
+from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Layout, Program, Transform, Vmap
+from gradwire_engine.transforms.apply import apply
+from gradwire_engine.transforms.jacobian import jacobian_forward, jacobian_reverse
+from gradwire_engine.transforms.jvp import jvp
+from gradwire_engine.transforms.reverse import grad
+from gradwire_engine.transforms.vmap import batch, vmap
+from gradwire_engine.value import Value
+from gradwire_engine.verify import verify
+from gradwire_engine.vocabulary import broadcast_to, exp, log, sin, sqrt, sum_over, where
+
+every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
+
+
+def arrays(point: tuple[object, ...]) -> list[np.ndarray]:
+    return [np.asarray(x, dtype=np.float64) for x in point]
+
+
+def all_inputs(example: Example) -> list[int]:
+    return list(range(len(example.graph.inputs)))
+
+
+def differences(example: Example, point: list[np.ndarray]) -> list[np.ndarray]:
+    """The gradient by central differences of fourth order."""
+    found = []
+    for i, x in enumerate(point):
+        slope = np.zeros(x.shape)
+        for index in np.ndindex(x.shape):
+
+            def at(step: float, i: int = i, x: np.ndarray = x, index: tuple[int, ...] = index) -> float:
+                moved = x.copy()
+                moved[index] += step
+                return example.function(*(moved if j == i else other for j, other in enumerate(point)))
+
+            h = 1e-3 * max(1.0, abs(float(x[index]))) * 0.1
+            slope[index] = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+        found.append(slope)
+    return found
+
+
+@every_example
+def test_values_are_those_of_the_same_function_in_python(example: Example) -> None:
+    verify(example.graph)
+    for point in example.points:
+        np.testing.assert_allclose(run(example.graph, *point)[0], example.function(*arrays(point)), rtol=1e-13)
+
+
+@every_example
+def test_the_gradient_is_that_of_differences_and_of_forward_mode(example: Example) -> None:
+    reverse, forward = grad(example.graph, all_inputs(example)), jacobian_forward(example.graph, all_inputs(example))
+    verify(reverse)
+    verify(forward)
+    for point in example.points:
+        expected = differences(example, arrays(point))
+        for by_reverse, by_forward, slope in zip(run(reverse, *point), run(forward, *point), expected, strict=True):
+            np.testing.assert_allclose(by_reverse, slope, rtol=1e-7, atol=1e-8)
+            np.testing.assert_allclose(by_reverse, by_forward, rtol=1e-12, atol=1e-13)
+
+
+@every_example
+def test_the_hessian_is_the_same_in_all_four_combinations_of_modes(example: Example) -> None:
+    inputs = all_inputs(example)
+    by_differences = grad(example.graph, inputs)
+    makers = [
+        jacobian_forward(grad(example.graph, inputs), inputs),
+        jacobian_reverse(grad(example.graph, inputs), inputs),
+        jacobian_forward(jacobian_forward(example.graph, inputs), inputs),
+        jacobian_reverse(jacobian_forward(example.graph, inputs), inputs),
+    ]
+    for maker in makers:
+        verify(maker)
+    for point in example.points:
+        hessians = [run(maker, *point) for maker in makers]
+        for other in hessians[1:]:
+            for first, second in zip(hessians[0], other, strict=True):
+                np.testing.assert_allclose(first, second, rtol=1e-11, atol=1e-11)
+        h = 1e-5
+        up, down = ([float(np.asarray(point[0])) + sign * h, *point[1:]] for sign in (1.0, -1.0))
+        for row, (plus, minus) in enumerate(zip(run(by_differences, *up), run(by_differences, *down), strict=True)):
+            by_first = hessians[0][row * len(inputs)]
+            np.testing.assert_allclose(by_first, (plus - minus) / (2 * h), rtol=1e-4, atol=1e-5)
+
+
+@every_example
+def test_third_derivatives_agree_between_modes(example: Example) -> None:
+    """Reverse over reverse over reverse, against forward over forward over forward, by the first input."""
+    reverse = grad(grad(grad(example.graph, [0]), [0]), [0])
+    forward = jacobian_forward(jacobian_forward(jacobian_forward(example.graph, [0]), [0]), [0])
+    verify(reverse)
+    for point in example.points:
+        np.testing.assert_allclose(run(reverse, *point)[0], run(forward, *point)[0], rtol=1e-9, atol=1e-9)
+
+
+TRANSFORMS: dict[str, tuple[Transform, ...]] = {
+    "value": (),
+    "grad": (Grad((0, 1), keep_value=True),),
+    "jvp": (Jvp((0,)),),
+    "hessian": (Grad((0, 1)), Jacobian((0,), JacobianMode.FORWARD)),
+}
+
+
+@every_example
+@pytest.mark.parametrize("transforms", TRANSFORMS.values(), ids=TRANSFORMS.keys())
+@pytest.mark.parametrize("shared", [(), (1,)], ids=["rows", "one input shared"])
+def test_rows_at_once_are_the_rows_one_by_one(
+    example: Example, transforms: tuple[Transform, ...], shared: tuple[int, ...]
+) -> None:
+    """Through the whole road of a program: transformed, batched, optimised."""
+    program = Program(example.graph, transforms)
+    prepared = prepare(program, Layout(shared_inputs=shared))
+    verify(prepared.graph)
+    single = compile(apply(example.graph, transforms))
+    rng = np.random.default_rng(3)
+    points = [arrays(point) for point in (*example.points, *example.points)]
+    for point in points:
+        for x in point:
+            x += rng.uniform(0.0, 0.05, x.shape)
+    tangents = [[np.asarray(rng.standard_normal())] for _ in points] if transforms == TRANSFORMS["jvp"] else None
+    for i in shared:
+        for point in points:
+            point[i] = points[0][i]
+    rows = [[*point, *(tangents[k] if tangents else [])] for k, point in enumerate(points)]
+    inputs = [rows[0][i] if i in shared else np.stack([row[i] for row in rows]) for i in range(len(rows[0]))]
+    found = compile(prepared.graph).run(inputs, len(rows))
+    for k, row in enumerate(rows):
+        for got, expected in zip(found, single.run(row, 1), strict=True):
+            np.testing.assert_allclose(got[k], expected, rtol=1e-10, atol=1e-12)
+
+
+@every_example
+def test_a_mapped_function_is_differentiated_like_its_rows(example: Example) -> None:
+    """The gradient of a sum over rows that are mapped inside the graph; one input is shared by them."""
+    count = len(example.points)
+    axes = [-1, *[0] * (len(example.graph.inputs) - 1)]
+    mapped = vmap(example.graph, count, axes)
+    total = graph_of(lambda *xs: sum_over(xs[0].builder.inline(mapped, xs)[0], [0]), *mapped.input_types)
+    inputs = all_inputs(example)
+    points = [arrays(point) for point in example.points]
+    for point in points:
+        point[0] = points[0][0]
+    stacked = [points[0][0], *(np.stack([point[i] for point in points]) for i in inputs[1:])]
+    rows = [run(grad(example.graph, inputs), *point) for point in points]
+    for graph in (grad(total, inputs), optimise(grad(total, inputs))):
+        verify(graph)
+        found = run(graph, *stacked)
+        np.testing.assert_allclose(found[0], sum(row[0] for row in rows), rtol=1e-11, atol=1e-12)
+        for i in inputs[1:]:
+            np.testing.assert_allclose(found[i], [row[i] for row in rows], rtol=1e-11, atol=1e-12)
+
+
+@every_example
+def test_two_mapped_axes_and_a_batch(example: Example) -> None:
+    program = Program(example.graph, (Grad((0, 1)), Vmap(2, (0, *[-1] * (len(example.graph.inputs) - 1)))))
+    prepared = prepare(program, Layout(shared_inputs=(1,)))
+    verify(prepared.graph)
+    single = compile(grad(example.graph, [0, 1]))
+    points = [arrays(point) for point in example.points]
+    firsts = np.array([[p[0] + 0.01 * k for k in range(2)] for p in points])
+    inputs = [firsts, points[0][1], *(np.stack([p[i] for p in points]) for i in range(2, len(points[0])))]
+    found = compile(prepared.graph).run(inputs, len(points))
+    for k, point in enumerate(points):
+        for j in range(2):
+            row = [firsts[k, j], points[0][1], *point[2:]]
+            for got, expected in zip(found, single.run([np.asarray(x) for x in row], 1), strict=True):
+                np.testing.assert_allclose(got[k, j], expected, rtol=1e-10, atol=1e-12)
+
+
+@every_example
+def test_passes_before_differentiation_change_no_derivative(example: Example) -> None:
+    inputs = all_inputs(example)
+    plain, passed = grad(example.graph, inputs), grad(before_differentiation(example.graph), inputs)
+    for point in example.points:
+        for first, second in zip(run(plain, *point), run(passed, *point), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+@every_example
+def test_pruned_loops_return_the_same(example: Example) -> None:
+    inputs = all_inputs(example)
+    graph = jacobian_forward(grad(example.graph, inputs), [0])
+    pruned = prune(graph)
+    verify(pruned)
+    for point in example.points:
+        for first, second in zip(run(graph, *point), run(pruned, *point), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+# what rows do not need does not hurt them
+
+
+def test_a_branch_that_a_row_does_not_take_is_not_run_for_it() -> None:
+    """An endless loop in one branch, NaN in the other: rows that take neither are as they should be."""
+
+    def endless(x: Value) -> Value:
+        return while_loop(lambda x: x.equals(x), lambda x: x + 1.0, [], [x], max_steps=10)[0]
+
+    def either(x: Value) -> Value:
+        (inner,) = cond(x < -1.0, lambda x: log(x), endless, x)
+        (found,) = cond(x > 0.0, lambda x: x * 2.0, lambda x: x * x, x)
+        (outer,) = cond(x > 0.0, lambda x, inner: inner, lambda x, inner: x * x, x, inner)
+        return found + outer * 0.0
+
+    graph = graph_of(lambda x: cond(x > 0.0, endless, lambda x: x * x, x)[0], F64)
+    outputs, failures = compile(batch(grad(graph, [0], True), Layout())).run_rows([np.array([1.0, -1.0, 3.0])], 3)
+    assert [failure.row for failure in failures] == [1]
+    np.testing.assert_array_equal(outputs[0], [1.0, np.nan, 9.0])
+    assert outputs[1][0] == 2.0
+    assert outputs[1][2] == 6.0
+    safe = graph_of(lambda x: cond(x > 0.0, lambda x: log(x), lambda x: x * x, x)[0], F64)
+    found = run(batch(grad(safe, [0]), Layout()), np.array([1.0, 0.0, 3.0]), rows=3)[0]
+    np.testing.assert_array_equal(found, [2.0, np.inf, 6.0])
+    verify(graph_of(either, F64))
+
+
+def test_only_rows_over_max_steps_fail_and_by_name() -> None:
+    graph = graph_of(lambda x: while_loop(lambda x: x > 1.0, lambda x: x * 0.5, [], [x], max_steps=5)[0] * 3.0, F64)
+    rows = np.array([0.5, 1e9, 30.0, np.nan, 33.0])
+    for program in (Program(graph), Program(graph, (Grad((0,), True),)), Program(graph, (Jvp((0,)),))):
+        prepared = prepare(program, Layout())
+        inputs = [rows, np.ones(5)] if program.transforms == (Jvp((0,)),) else [rows]
+        outputs, failures = compile(prepared.graph).run_rows(inputs, 5)
+        assert [(failure.row, failure.reason) for failure in failures] == [
+            (1, "MAX_STEPS_EXCEEDED"),
+            (4, "MAX_STEPS_EXCEEDED"),
+        ]
+        assert "max_steps = 5" in failures[0].message
+        assert outputs[0][0] == 1.5
+        assert outputs[0][2] == 30.0 / 32.0 * 3.0
+    with pytest.raises(RowFailed, match="max_steps = 5"):
+        run(graph, 1e9)
+
+
+def test_in_slices_of_rows_the_right_rows_fail() -> None:
+    graph = graph_of(lambda x: while_loop(lambda x: x > 1.0, lambda x: x * 0.5, [], [x], max_steps=5)[0], F64)
+    rows = np.where(np.arange(100) % 7 == 3, 1e9, 2.0)
+    outputs, failures = compile(batch(graph, Layout())).run_rows([rows], 100, memory_bytes=600)
+    assert [failure.row for failure in failures] == list(range(3, 100, 7))
+    np.testing.assert_array_equal(outputs[0], np.where(rows == 2.0, 1.0, np.nan))
+
+
+def test_a_loop_that_no_row_changes_fails_for_all_rows() -> None:
+    def both(x: Value, y: Value) -> Value:
+        return x + while_loop(lambda y: y > 1.0, lambda y: y * 1.0, [], [y], max_steps=3)[0]
+
+    graph = batch(graph_of(both, F64, F64), Layout(shared_inputs=(1,)))
+    _, failures = compile(graph).run_rows([np.zeros(3), np.asarray(2.0)], 3)
+    assert [failure.row for failure in failures] == [0, 1, 2]
+    _, failures = compile(graph).run_rows([np.zeros(3), np.asarray(0.5)], 3)
+    assert failures == []
+
+
+# structural zeros
+
+
+def test_masks_pass_into_loops_and_out_of_them() -> None:
+    """sqrt at [0, 4]: its Jacobian has zeros beside the infinity, through a scan, a branch and a checkpoint too."""
+
+    def through_scan(xs: Value) -> Value:
+        return scan(lambda x: [sqrt(x)], [], [], [xs], 2)[0]
+
+    def through_branch(xs: Value) -> Value:
+        return cond(xs.builder.constant(np.asarray(True)), lambda x: x, lambda x: sqrt(x), xs)[0]
+
+    def through_checkpoint(xs: Value) -> Value:
+        return checkpoint(lambda x: sqrt(x), xs)[0]
+
+    def carried(xs: Value) -> Value:
+        return scan(lambda c: [sqrt(c)], [], [xs], [], 1)[0]
+
+    for function in (through_scan, through_branch, through_checkpoint, carried):
+        graph = graph_of(function, f64(2))
+        for jacobian in (jacobian_forward(graph, [0]), jacobian_reverse(graph, [0])):
+            np.testing.assert_array_equal(run(jacobian, [0.0, 4.0])[0], [[np.inf, 0.0], [0.0, 0.25]])
+
+
+def test_what_where_leaves_out_of_a_loop_does_not_leak() -> None:
+    graph = graph_of(
+        lambda xs: sum_over(scan(lambda x: [where(x > 0.0, log(x), 0.0)], [], [], [xs], 3)[0], [0]), f64(3)
+    )
+    point = [0.0, 2.0, -1.0]
+    np.testing.assert_array_equal(run(grad(graph, [0]), point)[0], [0.0, 0.5, 0.0])
+    np.testing.assert_array_equal(run(jvp(graph, [0]), point, [1.0, 1.0, 1.0])[1], 0.5)
+
+
+# memory
+
+
+def stored_bytes(graph: Graph) -> int:
+    """The bound for one run."""
+    return bytes_bound(optimise(graph)).constant
+
+
+def test_checkpoint_stores_less_and_computes_more() -> None:
+    """After all passes: the bytes of the gradient fall, its operations rise, its value stays."""
+
+    def chain(x: Value) -> Value:
+        for _ in range(12):
+            x = sin(exp(sin(x)) * x)
+        return x
+
+    def plain(x: Value) -> Value:
+        for _ in range(6):
+            x = chain(x)
+        return sum_over(x, [0])
+
+    def marked(x: Value) -> Value:
+        for _ in range(6):
+            (x,) = checkpoint(chain, x)
+        return sum_over(x, [0])
+
+    stored, recomputed = (grad(graph_of(one, f64(1000)), [0]) for one in (plain, marked))
+    assert stored_bytes(recomputed) < 0.4 * stored_bytes(stored)
+    flops = [flops_bound(optimise(graph)).constant for graph in (stored, recomputed)]
+    assert 1.1 * flops[0] < flops[1] < 2.0 * flops[0]
+    x = np.linspace(-1.0, 1.0, 1000)
+    np.testing.assert_array_equal(*(run(optimise(graph), x)[0] for graph in (stored, recomputed)))
+    assert "barrier" in operations(optimise(recomputed))
+
+
+def test_what_does_not_change_in_a_loop_is_not_stacked() -> None:
+    """The backward pass of a loop takes a constant as a constant, and stores the carries of each step only."""
+
+    def function(w: Value, c: Value) -> Value:
+        return sum_over(scan(lambda w, c: [sin(c * exp(w))], [w], [c], [], 50)[0], [0])
+
+    graph = optimise(grad(graph_of(function, f64(100), f64(100)), [0, 1]))
+    widths = [type.elements for node in graph.nodes if node.op.name == "scan" for type in node.results]
+    assert sorted(widths)[-1] == 50 * 100
+    assert sum(width == 50 * 100 for width in widths) == 1
+
+
+def test_gradients_by_what_a_loop_is_given_add_up() -> None:
+    """A value that is a constant, a carry and a stacked input of one loop gets a cotangent from each."""
+
+    def function(x: Value) -> Value:
+        last, outputs = scan(lambda w, c, e: [c * w, c * e], [x], [x], [broadcast_to(x, (3,))], 3)
+        return last + sum_over(outputs, [0])
+
+    def in_python(x: Any) -> Any:
+        return x**4 + x**2 + x**3 + x**4
+
+    np.testing.assert_allclose(run(graph_of(function, F64), 1.3)[0], in_python(1.3))
+    slope = (in_python(1.3 + 1e-6) - in_python(1.3 - 1e-6)) / 2e-6
+    np.testing.assert_allclose(run(grad(graph_of(function, F64), [0]), 1.3)[0], slope, rtol=1e-8)
