@@ -16,6 +16,12 @@ LEAKED: Final = (
     "attribute. Return it from the function instead"
 )
 
+IN_PLACE: Final = (
+    "traced values cannot be changed in place. Write x = gw.special.at_set(x, index, values), a new array; likewise "
+    "at_add, at_multiply, at_min, at_max"
+)
+"""The remedy for everything that would write into an array."""
+
 _INSTEAD: Final = {
     "bool": "the truth of a traced value ({type}) is not known while the function is traced: if, while, and, or, not, "
     "min() and max() need it. Write np.where(condition, a, b) or gw.cond, gw.while_loop, np.logical_and and np.maximum "
@@ -33,7 +39,8 @@ _INSTEAD: Final = {
     "floor": "math.floor(x) needs the number behind a traced value ({type}). Write np.floor(x)",
     "ceil": "math.ceil(x) needs the number behind a traced value ({type}). Write np.ceil(x)",
     "setitem": "traced values ({type}) cannot be changed in place. Instead of x[i] = v write "
-    "np.where(np.arange(len(x)) == i, v, x), or build the array with np.stack or np.concatenate",
+    "x = gw.special.at_set(x, i, v), instead of x[i] += v gw.special.at_add(x, i, v); or build the array with "
+    "np.stack or np.concatenate",
     "contains": "`in` needs the numbers of a traced value ({type}). Write np.any(x == value)",
     "pickle": "a traced value ({type}) cannot be pickled or sent anywhere: it exists while its function is traced",
     "tolist": "x.tolist(), x.item() and x.tobytes() need the numbers behind a traced value ({type}), which are not "
@@ -107,56 +114,46 @@ _LATER: Final = frozenset(
         "svdvals",
         "tensorinv",
         "tensorsolve",
-        "sort",
-        "argsort",
-        "partition",
-        "argpartition",
-        "lexsort",
-        "median",
-        "nanmedian",
-        "percentile",
-        "nanpercentile",
-        "quantile",
-        "nanquantile",
-        "interp",
-        "searchsorted",
-        "digitize",
-        "histogram",
-        "histogram2d",
-        "bincount",
         "i0",
         "convolve",
         "correlate",
-        "unwrap",
-        "fft",
-        "ifft",
-        "rfft",
-        "irfft",
-        "fft2",
-        "ifft2",
-        "fftn",
-        "ifftn",
-        "vectorize",
-        "apply_along_axis",
-        "apply_over_axes",
-        "piecewise",
-        "gradient",
     ]
 )
 
 _INSTEAD_OF_FUNCTION: Final = {
-    "median": "sorting is not among the operations",
     "apply_along_axis": "write gw.vmap(function, in_axes=…)(x)",
-    "apply_over_axes": "call the reduction with a tuple of axes",
-    "linspace": "write start + (stop - start) * np.arange(n) / (n - 1)",
     "arange": "shapes must be known while the function is traced",
-    "piecewise": "write np.where or np.select",
     "copyto": "write np.where(mask, new, old)",
-    "put": "write np.where(np.arange(len(x)) == i, v, x)",
+    "put": "write gw.special.at_set(np.ravel(x), indices, values).reshape(x.shape)",
+    "put_along_axis": "write gw.special.at_set(x, (rows, indices), values), with rows = np.arange(len(x))[:, None]",
     "place": "write np.where(mask, values, x)",
     "putmask": "write np.where(mask, values, x)",
     "fill_diagonal": "write np.where(np.eye(n, dtype=bool), v, x)",
-    "interp": "write it with np.where over the intervals",
+    **dict.fromkeys(
+        ("histogram", "histogram2d", "histogramdd", "histogram_bin_edges"),
+        "counts do not vary with x, so they have no derivative; for counts write gw.special.at_add(np.zeros(bins), "
+        "np.digitize(x, edges) - 1, 1.0), for a derivative a smooth kernel",
+    ),
+    **dict.fromkeys(
+        (
+            "fft",
+            "ifft",
+            "fft2",
+            "ifft2",
+            "fftn",
+            "ifftn",
+            "rfft",
+            "irfft",
+            "rfft2",
+            "irfft2",
+            "rfftn",
+            "irfftn",
+            "hfft",
+            "ihfft",
+        ),
+        "complex numbers are not supported. For short signals multiply with the matrices np.cos(2*np.pi*j*k/n) and "
+        "np.sin(…) by @",
+    ),
     "savetxt": "return the value from the function, and write it outside",
     "save": "return the value from the function, and write it outside",
     "array2string": "print it where the function is called",
@@ -201,8 +198,8 @@ def error(what: str, type: TensorType) -> TracingError:
 
 
 _WRITTEN: Final = (
-    "a traced value ({type}) cannot be written into a numpy array. Build the array from its parts with np.stack or "
-    "np.concatenate"
+    "a traced value ({type}) cannot be written into a numpy array. Instead of y[i] = x write "
+    "y = gw.special.at_set(y, i, x), or build the array from its parts with np.stack or np.concatenate"
 )
 
 
@@ -323,8 +320,6 @@ def no_attribute(name: str) -> MissingAttribute:
         text = f"x.{name} needs the memory behind a traced value, which does not exist while the function is traced"
     elif name in ("sort", "partition", "fill", "put", "resize", "itemset", "setfield", "setflags", "byteswap"):
         text = f"x.{name} would change a traced value in place. Write a function that returns a new array"
-    elif name == "at":
-        text = "traced values have no .at; write np.where(np.arange(len(x)) == i, v, x)"
     else:
         text = f"a traced value has no attribute {name!r}"
     return MissingAttribute(at_user_line(text))

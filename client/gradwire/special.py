@@ -14,7 +14,8 @@ import numpy as np
 
 from gradwire.convolutions import avg_pool, conv, conv_transpose, convolve, correlate, max_pool
 from gradwire.numpy_functions import elementwise
-from gradwire.numpy_functions.operands import axes_of, emit, floating
+from gradwire.numpy_functions.operands import axes_of, axis_of, emit, floating, wrong
+from gradwire.numpy_functions.updates import at_add, at_max, at_min, at_multiply, at_set
 from gradwire.tracing import Tracer
 from gradwire_engine.attributes import Axes
 
@@ -123,7 +124,34 @@ def _normalised(op: str, x: Any, axis: Any, plain: Callable[[Any, tuple[int, ...
         return plain(array, axes_of(axis, array.ndim))[()]
 
 
+def top_k(x: Any, k: int, axis: int = -1) -> tuple[Array, Array]:
+    """The k largest elements along an axis, the largest first, and where they stand; equal ones in their order.
+
+    NaN counts as larger than all numbers. The derivative goes to the elements that were chosen.
+    """
+    array = x if isinstance(x, Tracer) else np.asarray(x)
+    place = axis_of(axis, array.ndim)
+    length = array.shape[place]
+    if not 0 <= k <= length:
+        raise wrong(f"top_k: k={k} of {length} elements")
+    backwards = np.argsort(np.flip(array, place), axis=place, kind="stable")
+    order = length - 1 - np.flip(backwards, place)
+    chosen = order[(*(slice(None),) * place, slice(None, k))]
+    return np.take_along_axis(array, chosen, place), chosen
+
+
+def one_hot(indices: Any, num_classes: int, dtype: Any = np.float64) -> Array:
+    """1 at each index of a new last axis of length `num_classes`, 0 elsewhere; zeros for an index out of range."""
+    array = indices if isinstance(indices, Tracer) else np.asarray(indices)
+    return np.equal(array[..., np.newaxis], np.arange(num_classes)).astype(dtype)
+
+
 __all__ = [
+    "at_add",
+    "at_max",
+    "at_min",
+    "at_multiply",
+    "at_set",
     "avg_pool",
     "conv",
     "conv_transpose",
@@ -137,7 +165,9 @@ __all__ = [
     "logit",
     "logsumexp",
     "max_pool",
+    "one_hot",
     "relu",
     "softmax",
     "softplus",
+    "top_k",
 ]

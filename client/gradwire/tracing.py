@@ -46,6 +46,9 @@ class Library(Protocol):
     def getitem(self, x: Tracer, index: Any) -> Any:
         """``x[index]``."""
 
+    def at(self, x: Tracer) -> Any:
+        """``x.at``: what is indexed and then updated."""
+
     def method(self, name: str) -> Callable[..., Any]:
         """The function behind the array method `name`."""
 
@@ -276,6 +279,11 @@ class Tracer:
     def imag(self) -> Any:
         """Zeros."""
         return self._trace.library.method("zeros_like")(self)
+
+    @property
+    def at(self) -> Any:
+        """``x.at[index].set(values)``, also add, multiply, min, max: a new array; see `gradwire.special.at_set`."""
+        return self._trace.library.at(self)
 
     def __repr__(self) -> str:
         return f"<traced {self._value.type}>"

@@ -40,6 +40,36 @@ def assigned(x: Any) -> Any:
     return x
 
 
+def added_at(x: Any) -> Any:
+    np.add.at(x, [0], 1.0)
+    return x
+
+
+def put_along(x: Any) -> Any:
+    np.put_along_axis(x, np.array([0]), 1.0, 0)
+    return x
+
+
+def in_bins(x: Any) -> Any:
+    return np.histogram(x)[0]
+
+
+def counted(x: Any) -> Any:
+    return np.bincount(np.argsort(x), x)
+
+
+def transformed(x: Any) -> Any:
+    return np.fft.rfft(x)
+
+
+def distinct(x: Any) -> Any:
+    return np.unique(x)
+
+
+def nonzero(x: Any) -> Any:
+    return x.nonzero()[0]
+
+
 def augmented(x: Any) -> Any:
     x[0] += 1.0
     return x
@@ -143,7 +173,7 @@ def iterated_scalar(x: Any) -> Any:
 
 
 def attribute(x: Any) -> Any:
-    return x.at[0].set(1.0)
+    return x.iloc[0]
 
 
 def unknown_attribute(x: Any) -> Any:
@@ -180,12 +210,19 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (branch, "if x[0] > 0:", r"np\.where.*gw\.cond"),
     (chained, "0 < x[0] < 1", "np.logical_and"),
     (builtin_max, "max(x[0], x[1])", "np.maximum"),
-    (assigned, "x[0] = 1.0", "np.where"),
-    (augmented, "x[0] += 1.0", "np.where"),
+    (assigned, "x[0] = 1.0", r"gw.special.at_set\(x, i, v\)"),
+    (augmented, "x[0] += 1.0", r"gw.special.at_add\(x, i, v\)"),
+    (added_at, "np.add.at(", "gw.special.at_set"),
+    (put_along, "np.put_along_axis(", "gw.special.at_set"),
+    (in_bins, "np.histogram(x)", r"np.digitize\(x, edges\)"),
+    (counted, "np.bincount(", r"gw.special.at_add\(np.zeros\(length\), x, weights\)"),
+    (transformed, "np.fft.rfft(x)", "complex numbers are not supported"),
+    (distinct, "np.unique(x)", "depend on numbers"),
+    (nonzero, "x.nonzero()", "depend on numbers"),
     (converted, "np.asarray(x)", "Leave x as it is"),
     (built, "np.array([x[0], 1.0])", "np.stack"),
     (full, "np.full(", "np.broadcast_to"),
-    (filled, "table[0] = x[0]", "np.stack"),
+    (filled, "table[0] = x[0]", r"y = gw.special.at_set\(y, i, x\)"),
     (accumulated, "table += x", r"a = a \+ x"),
     (as_float, "float(x[0])", "x.astype"),
     (as_int, "int(x[0])", "np.trunc"),
@@ -205,7 +242,7 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (vectorized, "np.vectorize", "np.stack|cannot be traced"),
     (with_out, "out=np.zeros(3)", "leave out= away"),
     (iterated_scalar, "list(np.sum(x))", "0-d"),
-    (attribute, "x.at[0]", r"no \.at"),
+    (attribute, "x.iloc[0]", r"no attribute 'iloc'"),
     (unknown_attribute, "x.foo", "no attribute 'foo'"),
     (mismatched, "x + np.zeros(4)", "could not be broadcast"),
     (scipy_logsumexp, "return logsumexp(x)", "Write gw.special.logsumexp"),

@@ -24,6 +24,7 @@ NAMES = {
 }  # fmt: skip
 SPECIAL = {
     "avg_pool", "conv", "conv_transpose", "convolve", "correlate", "max_pool",
+    "at_add", "at_max", "at_min", "at_multiply", "at_set", "one_hot", "top_k",
     "erf", "erfc", "expit", "log_expit", "log_softmax", "logit", "logsumexp", "relu", "softmax", "softplus",
 }  # fmt: skip
 

@@ -19,11 +19,17 @@ from gradwire.numpy_functions import (
     einsum,
     elementwise,
     indexing,
+    interpolation,
     joining,
+    quantiles,
     reductions,
+    running,
     selection,
     shaping,
     sliding,
+    sorting,
+    statistics,
+    updates,
 )
 from gradwire.tracing import Tracer
 
@@ -44,17 +50,26 @@ FUNCTIONS: Final = _closed(
     contractions.TABLE,
     einsum.TABLE,
     indexing.TABLE,
+    interpolation.TABLE,
     joining.TABLE,
+    quantiles.TABLE,
     reductions.TABLE,
+    running.TABLE,
     selection.TABLE,
     shaping.TABLE,
     sliding.TABLE,
+    sorting.TABLE,
+    statistics.TABLE,
 )
 """numpy function -> its meaning."""
 
 
 def _needs_numbers(self: Tracer, *args: Any, **options: Any) -> Any:
     raise complaints.error("tolist", self._value.type)
+
+
+def _of_unknown_shape(self: Tracer, *args: Any, **options: Any) -> Any:
+    raise complaints.error("shape_of_values", self._value.type)
 
 
 def _in_place(self: Tracer, *args: Any, **options: Any) -> Any:
@@ -70,6 +85,8 @@ _METHODS: Final[Mapping[str, Function]] = MappingProxyType(
                 "any",
                 "argmax",
                 "argmin",
+                "argpartition",
+                "argsort",
                 "choose",
                 "clip",
                 "copy",
@@ -84,6 +101,7 @@ _METHODS: Final[Mapping[str, Function]] = MappingProxyType(
                 "ravel",
                 "repeat",
                 "round",
+                "searchsorted",
                 "squeeze",
                 "std",
                 "sum",
@@ -101,7 +119,8 @@ _METHODS: Final[Mapping[str, Function]] = MappingProxyType(
         "transpose": shaping.transpose_method,
         "conj": lambda x: x,
         "conjugate": lambda x: x,
-        **dict.fromkeys(("item", "tolist", "tobytes", "nonzero", "searchsorted", "argsort"), _needs_numbers),
+        **dict.fromkeys(("item", "tolist", "tobytes"), _needs_numbers),
+        "nonzero": _of_unknown_shape,
         **dict.fromkeys(("sort", "fill", "put", "partition", "resize", "itemset"), _in_place),
     }
 )
@@ -119,6 +138,10 @@ class NumpyLibrary:
     def getitem(self, x: Tracer, index: Any) -> Any:
         """``x[index]``."""
         return indexing.getitem(x, index)
+
+    def at(self, x: Tracer) -> updates.At:
+        """``x.at``."""
+        return updates.At(x)
 
     def method(self, name: str) -> Function:
         """The function behind an array method; KeyError where there is none."""

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from gradwire import complaints
 from gradwire.complaints import output_argument, unsupported_argument, unsupported_function
 from gradwire.errors import TracingError
 from gradwire.locations import at_user_line
-from gradwire.numpy_functions import contractions
+from gradwire.numpy_functions import contractions, running
 from gradwire.numpy_functions.operands import (
     as_dtype,
     broadcast_shapes,
@@ -269,10 +270,12 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Ma
         arguments = {name: value for name, value in options.items() if value is not np._NoValue}
         axis = inputs[1] if len(inputs) > 1 else arguments.pop("axis", 0)
         return getattr(np, _REDUCTIONS[ufunc])(inputs[0], axis=axis, **arguments)
-    if method == "accumulate" and ufunc in (np.add, np.multiply):
-        cumulate = np.cumsum if ufunc is np.add else np.cumprod
-        axis = inputs[1] if len(inputs) > 1 else options.get("axis", 0)
-        return cumulate(inputs[0], axis=axis)
+    if method == "accumulate":
+        found = running.accumulate(ufunc, inputs[0], *inputs[1:], **options)
+        if found is not None:
+            return found
+    if method == "at":
+        raise TracingError(at_user_line(f"np.{ufunc.__name__}.at: {complaints.IN_PLACE}"))
     raise TracingError(at_user_line(f"np.{ufunc.__name__}.{method} cannot be traced"))
 
 

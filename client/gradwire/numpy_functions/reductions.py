@@ -1,4 +1,4 @@
-"""Reductions, running sums and products, norms.
+"""Reductions and norms.
 
 Result types are numpy's: sums and products of int32 and bool are int64, means of integers float64.
 """
@@ -29,6 +29,7 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
+from gradwire.numpy_functions.running import accumulating
 from gradwire.tracing import Tracer
 from gradwire_engine.attributes import Axes, Axis
 
@@ -43,13 +44,6 @@ def _reduced(op: str, x: Tracer, axis: Any, keepdims: Any) -> Array:
 
 def _kept(result: Tracer, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
     return xp.reshape(result, [1 if axis in axes else length for axis, length in enumerate(shape)])
-
-
-def _accumulating(x: Tracer, dtype: Any) -> Array:
-    """x in the type in which numpy adds it up."""
-    if dtype is not None and dtype is not _NO:
-        return cast(x, as_dtype(dtype))
-    return x if x.dtype.kind == "f" else cast(x, np.dtype(np.int64))
 
 
 def _only(x: Any, where: Any, identity: Any) -> Array:
@@ -71,7 +65,7 @@ def _sum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims:
          where: Any = _NO) -> Array:  # fmt: skip
     """numpy.sum."""
     require_default("sum", out=out)
-    result = _reduced("sum", _accumulating(_only(a, where, 0), dtype), axis, keepdims)
+    result = _reduced("sum", accumulating(_only(a, where, 0), dtype), axis, keepdims)
     return _from(result, initial, np.add)
 
 
@@ -79,7 +73,7 @@ def _prod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims
           where: Any = _NO) -> Array:  # fmt: skip
     """numpy.prod."""
     require_default("prod", out=out)
-    result = _reduced("prod", _accumulating(_only(a, where, 1), dtype), axis, keepdims)
+    result = _reduced("prod", accumulating(_only(a, where, 1), dtype), axis, keepdims)
     return _from(result, initial, np.multiply)
 
 
@@ -174,10 +168,11 @@ def _std(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any
     """numpy.std, by the norm, whose derivative is 0 where all elements are equal."""
     require_default("std", out=out, where=where)
     x = _centred(a, axis, dtype, mean)
-    return _norm_of(x, axis, keepdims) / xp.sqrt(np.asarray(_degrees(x, axis, ddof, correction), dtype=x.dtype))[()]
+    return norm_of(x, axis, keepdims) / xp.sqrt(np.asarray(_degrees(x, axis, ddof, correction), dtype=x.dtype))[()]
 
 
-def _norm_of(x: Tracer, axis: Any, keepdims: Any) -> Array:
+def norm_of(x: Tracer, axis: Any, keepdims: Any) -> Array:
+    """The Euclidean norm over some axes; its derivative at 0 is 0."""
     axes = axes_of(axis, x.ndim)
     if not axes:
         return xp.absolute(x)
@@ -252,56 +247,12 @@ def _nanmean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepd
     return total / _sum(present, axis, dtype=x.dtype, keepdims=keepdims)
 
 
-def _running(combine: Callable[[Any, Any], Any]) -> Callable[..., Array]:
-    """cumsum and cumprod by doubling: after k rounds each element holds the last 2**k."""
-
-    def function(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Array:
-        require_default("cumsum", out=out)
-        x = _accumulating(lift(a), dtype)
-        if axis is None:
-            x = xp.reshape(x, -1)
-        along = axis_of(0 if axis is None else axis, x.ndim)
-        length, step = x.shape[along], 1
-        before = (slice(None),) * along
-        while step < length:
-            head = x[(*before, slice(None, step))]
-            tail = combine(x[(*before, slice(step, None))], x[(*before, slice(None, -step))])
-            x = xp.concatenate([head, tail], axis=along)
-            step *= 2
-        return x
-
-    return function
-
-
-_cumsum = _running(np.add)
-_cumprod = _running(np.multiply)
-
-
-def _cumulative(running: Callable[..., Array], start: int) -> Callable[..., Array]:
-    """cumulative_sum and cumulative_prod of the array API."""
-
-    def function(
-        x: Any, /, *, axis: Any = None, dtype: Any = None, out: Any = None, include_initial: bool = False
-    ) -> Array:
-        array = lift(x)
-        if axis is None and array.ndim > 1:
-            raise wrong("cumulative_sum and cumulative_prod of several axes need axis=")
-        found = running(array, axis, dtype, out)
-        if not include_initial:
-            return found
-        along = axis_of(0 if axis is None else axis, found.ndim)
-        shape = [1 if i == along else n for i, n in enumerate(found.shape)]
-        return xp.concatenate([xp.broadcast_to(found.dtype.type(start), shape), found], axis=along)
-
-    return function
-
-
 # norms
 
 
 def _vector_norm(x: Tracer, ord: Any, axis: Any, keepdims: Any) -> Array:
     if ord is None or ord == 2:
-        return _norm_of(x, axis, keepdims)
+        return norm_of(x, axis, keepdims)
     size = xp.absolute(x)
     if ord == np.inf:
         return _max(size, axis, keepdims=keepdims)
@@ -316,7 +267,7 @@ def _vector_norm(x: Tracer, ord: Any, axis: Any, keepdims: Any) -> Array:
 
 def _matrix_norm(x: Tracer, ord: Any, axes: tuple[int, int], keepdims: Any) -> Array:
     if ord is None or ord in ("fro", "f"):
-        return _norm_of(x, axes, keepdims)
+        return norm_of(x, axes, keepdims)
     if ord not in (1, -1, np.inf, -np.inf):
         raise unsupported_argument(
             "linalg.norm", f"ord={ord!r}", "for matrices write ord='fro', 1, -1, np.inf or -np.inf"
@@ -332,7 +283,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> A
     array = floating(x)
     if axis is None:
         if ord is None or (ord in ("f", "fro") and array.ndim == 2) or (ord == 2 and array.ndim == 1):
-            return _norm_of(array, None, keepdims)
+            return norm_of(array, None, keepdims)
         axes = tuple(range(array.ndim))
     else:
         axes = tuple(axis_of(one, array.ndim) for one in entries(axis))
@@ -378,10 +329,6 @@ TABLE: Table = {
     np.nanmax: _ignoring_nan_extremum(_max, -np.inf),
     np.nanmin: _ignoring_nan_extremum(_min, np.inf),
     np.nanmean: _nanmean,
-    np.cumsum: _cumsum,
-    np.cumprod: _cumprod,
-    np.cumulative_sum: _cumulative(_cumsum, 0),
-    np.cumulative_prod: _cumulative(_cumprod, 1),
     np.linalg.norm: _norm,
     np.linalg.vector_norm: _api_vector_norm,
     np.linalg.matrix_norm: _api_matrix_norm,

@@ -64,6 +64,26 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     return found
 
 
+def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Array:
+    """numpy.piecewise: every function is given all of x, and counts where its condition holds."""
+    array = lift(x)
+    several = isinstance(condlist, (list, tuple)) or xp.ndim(condlist) > 1
+    if several and array.ndim and xp.ndim(condlist[0]) == 0:
+        several = False  # one condition, written as a list of truths
+    conditions = condlist if several else [condlist]
+    conditions = [xp.broadcast_to(cast(lifted(array, one)[1], np.dtype(bool)), array.shape) for one in conditions]
+    functions = list(funclist)
+    if len(functions) not in (len(conditions), len(conditions) + 1):
+        raise wrong(f"with {len(conditions)} condition(s), either {len(conditions)} or one more functions are expected")
+    values = [one(array, *args, **kw) if callable(one) else one for one in functions]
+    found: Any = xp.zeros_like(array)
+    if len(values) > len(conditions):
+        found = broadcast(cast(lifted(array, values.pop())[1], array.dtype), array.shape)
+    for condition, value in zip(conditions, values, strict=True):
+        found = where(condition, cast(lifted(array, value)[1], array.dtype), found)
+    return found
+
+
 def clip(a: Any, a_min: Any = _NO, a_max: Any = _NO, out: Any = None, *, min: Any = _NO, max: Any = _NO,
          dtype: Any = None) -> Array:  # fmt: skip
     """numpy.clip: the minimum of the maximum."""
@@ -208,19 +228,6 @@ def sinc(x: Any) -> Any:
     return where(zero, 1.0, xp.sin(y) / y)
 
 
-def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None, fweights: Any = None,
-        aweights: Any = None, *, dtype: Any = None) -> Any:  # fmt: skip
-    """numpy.cov without weights."""
-    require_default("cov", y=y, fweights=fweights, aweights=aweights, dtype=dtype)
-    x = cast(lift(m), np.dtype(np.float64))
-    if x.ndim > 2:
-        raise wrong(f"cov: expected at most two axes, got shape {x.shape}")
-    x = xp.atleast_2d(x) if x.ndim < 2 or rowvar else xp.transpose(x)
-    lost = (0 if bias else 1) if ddof is None else ddof
-    centred = x - xp.mean(x, axis=1, keepdims=True)
-    return xp.squeeze(xp.matmul(centred, xp.transpose(centred)) / float(x.shape[1] - lost))
-
-
 # arrays like others, and what is known without numbers
 
 
@@ -265,6 +272,7 @@ def _result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
 TABLE: Table = {
     np.where: where,
     np.select: select,
+    np.piecewise: piecewise,
     np.clip: clip,
     np.diff: diff,
     np.ediff1d: ediff1d,
@@ -287,7 +295,6 @@ TABLE: Table = {
     np.vander: vander,
     np.trapezoid: trapezoid,
     np.sinc: sinc,
-    np.cov: cov,
     np.full_like: full_like,
     np.zeros_like: _like(0),
     np.ones_like: _like(1),
