@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from gradwire.checking import check_grads as check_grads
     from gradwire.client import Client as Client
     from gradwire.client import connect as connect
+    from gradwire.control_flow import checkpoint as checkpoint
+    from gradwire.control_flow import cond as cond
+    from gradwire.control_flow import fori_loop as fori_loop
+    from gradwire.control_flow import scan as scan
+    from gradwire.control_flow import while_loop as while_loop
     from gradwire.costs import Cost as Cost
     from gradwire.costs import cost as cost
     from gradwire.errors import CheckError as CheckError
@@ -63,6 +68,7 @@ if TYPE_CHECKING:
 _HOME = {
     "checking": ("check_grads",),
     "client": ("Client", "connect"),
+    "control_flow": ("checkpoint", "cond", "fori_loop", "scan", "while_loop"),
     "costs": ("Cost", "cost"),
     "errors": (
         "CheckError",
@@ -120,9 +126,12 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "check_grads",
+    "checkpoint",
+    "cond",
     "connect",
     "cost",
     "explain",
+    "fori_loop",
     "grad",
     "hessian",
     "hvp",
@@ -133,12 +142,14 @@ __all__ = [
     "load",
     "remote",
     "reports",
+    "scan",
     "special",
     "stop_gradient",
     "trace",
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gradwire.caching import Constant
 from gradwire.client import Client
-from gradwire.errors import GradwireError, RequestError
+from gradwire.errors import GradwireError, RequestError, RowError
 from gradwire.plans import Leaves, Plan
 from gradwire.reporting import Collectors, collect, collectors
 from gradwire.wire.errors import WireError
@@ -58,6 +58,10 @@ class Exchange:
         self._resends += 1
         return True
 
+    def explained(self, error: GradwireError) -> GradwireError:
+        """The error, with what is known here of where it comes from."""
+        return self._plan.row_error(error) if isinstance(error, RowError) else error
+
     def result(self, response: bytes, into: Collectors) -> Any:
         """What the caller gets for a response."""
         plan, client = self._plan, self._client
@@ -82,7 +86,7 @@ def evaluate(plan: Plan, client: Client, leaves: Leaves, constants: tuple[Consta
             response = client.call("Evaluate", exchange.request())
         except RequestError as error:
             if not exchange.sends_again(error):
-                raise
+                raise exchange.explained(error) from None
         else:
             return exchange.result(response, collectors())
 
@@ -125,7 +129,8 @@ def submit(plan: Plan, client: Client, leaves: Leaves, constants: tuple[Constant
         if error is not None and exchange.sends_again(error):
             _attempt(pending, send)
         elif error is not None:
-            _settle(pending, lambda: pending.set_exception(error))
+            failure = exchange.explained(error)
+            _settle(pending, lambda: pending.set_exception(failure))
         else:
             assert response is not None
             _attempt(pending, lambda: _finish(pending, exchange.result(response, into)))

@@ -11,7 +11,7 @@
         ├── OverloadedError         full, or over a quota: try again; `retry_delay` in seconds
         ├── TimeLimitError          a deadline or a limit on time                            (a TimeoutError)
         ├── UnavailableError        starting, draining, gone                                 (a ConnectionError)
-        └── RowError                rows that have no result; `rows`
+        └── RowError                rows that have no result; `rows`, and `result` of the others
 
 `request_id` is the server's, as it stands in its logs; None where no server answered.
 """
@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class GradwireError(Exception):
@@ -110,8 +111,14 @@ class UnavailableError(RequestError, ConnectionError):
 
 
 class RowError(RequestError):
-    """Rows of a batch that have no result; `rows` lists them, the message says why."""
+    """Rows of a batch that have no result; `rows` lists them, the message says why.
 
-    def __init__(self, message: str, *, rows: tuple[int, ...], reason: str, request_id: str | None = None) -> None:
+    `result` is that of the call all the same, with NaN (0 for integers) in these rows; None where all rows are summed.
+    """
+
+    def __init__(
+        self, message: str, *, rows: tuple[int, ...], reason: str, request_id: str | None = None, result: Any = None
+    ) -> None:
         super().__init__(message, reason=reason, request_id=request_id)
         self.rows = rows
+        self.result = result

@@ -10,6 +10,7 @@ from gradwire.errors import (
     InvalidRequestError,
     OverloadedError,
     RequestError,
+    RowError,
     TimeLimitError,
     UnavailableError,
     UnsupportedError,
@@ -17,6 +18,8 @@ from gradwire.errors import (
 from gradwire.wire.status import StatusDetails, decode_status
 
 _Code = grpc.StatusCode
+
+MAX_STEPS_EXCEEDED: Final = "MAX_STEPS_EXCEEDED"
 
 _BY_REASON: Final[dict[str, type[RequestError]]] = {
     "TASK_TIME_LIMIT": TimeLimitError,
@@ -43,6 +46,10 @@ def error_of(failed: Any, target: str, timeout: float) -> GradwireError:
     status = decode_status(details) if details is not None else None
     if status is None or not status.reason:
         return _of_grpc_itself(failed, code, request_id, target, timeout)
+    if status.reason == MAX_STEPS_EXCEEDED:
+        row = status.metadata.get("row", "")
+        rows = (int(row),) if row.isdecimal() else ()
+        return RowError(_text(status), rows=rows, reason=status.reason, request_id=request_id)
     kind = _BY_REASON.get(status.reason) or (_BY_CODE.get(code) if code is not None else None) or RequestError
     return kind(
         _text(status),

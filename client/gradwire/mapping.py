@@ -22,7 +22,7 @@ from gradwire.batching import Axes, VmapStep
 from gradwire.caching import Remembered
 from gradwire.calls import Pending, submit
 from gradwire.client import current_client
-from gradwire.errors import InvalidRequestError
+from gradwire.errors import InvalidRequestError, RowError
 from gradwire.functions import Remote
 from gradwire.plans import Plan, call_of, make_plan
 from gradwire.steps import refuse
@@ -137,6 +137,10 @@ def _in_order(
                 if error.reason in ("RESPONSE_TOO_LARGE", "MESSAGE_TOO_LARGE"):
                     error.add_note(f"this chunk has {part[1] - part[0]:,} rows; pass a smaller chunk= to .map")
                 raise
+            except RowError as error:
+                rows = tuple([part[0] + row for row in error.rows])
+                message = f"in the chunk of the rows from {part[0]:,}: {error}"
+                raise RowError(message, rows=rows, reason=error.reason, request_id=error.request_id) from None
     finally:
         for _, pending in waiting:
             pending.cancel()

@@ -18,7 +18,6 @@ import numpy as np
 
 from gradwire.arrangement import Arrangement, Call, Port
 from gradwire.caching import INPUTS, Constant, Remembered, SerializedProgram
-from gradwire.capture import Captures
 from gradwire.errors import RequestError, RowError, TracingError
 from gradwire.promotion import supported
 from gradwire.tracing import Captured, Tracer
@@ -32,7 +31,6 @@ from gradwire_engine.types import DType, TensorType
 
 Leaves = Sequence[Any]
 
-MAX_STEPS_EXCEEDED: Final = "MAX_STEPS_EXCEEDED"
 ALWAYS_INLINE: Final = 4096
 """Bytes of the largest program that is always sent whole."""
 
@@ -215,12 +213,6 @@ class Plan:
 
     def answer(self, evaluated: Evaluated) -> Any:
         """The result of a call. RowError for rows that failed, RequestError for a response that does not fit."""
-        if evaluated.row_errors:
-            first = evaluated.row_errors[0]
-            rows = tuple([one.row for one in evaluated.row_errors])
-            shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
-            places = places_of_loops(self.remembered.captures) if first.reason == MAX_STEPS_EXCEEDED else ""
-            raise RowError(f"no result for row {shown}: {first.message}{places}", rows=rows, reason=first.reason)
         outputs = evaluated.outputs
         if len(outputs) != self.outputs:
             raise _misfit(f"got {len(outputs)} outputs, expected {self.outputs}")
@@ -228,19 +220,29 @@ class Plan:
             if one.output >= 0 and outputs[one.output].shape != one.shape:
                 raise _misfit(f"output {one.output} has shape {outputs[one.output].shape}, expected {one.shape}")
         if self.result is None:
-            return self.results[0].of(outputs)
-        return self.result.build([one.of(outputs) for one in self.results])
+            result = self.results[0].of(outputs)
+        else:
+            result = self.result.build([one.of(outputs) for one in self.results])
+        if not evaluated.row_errors:
+            return result
+        first = evaluated.row_errors[0]
+        rows = tuple([one.row for one in evaluated.row_errors])
+        shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+        message = f"no result for row {shown}: {first.message}"
+        raise self.row_error(RowError(message, rows=rows, reason=first.reason, result=result))
+
+    def row_error(self, error: RowError) -> RowError:
+        """The error, with the user's lines of the loops that may have exceeded their bound."""
+        lines = [
+            f"{line} (max_steps = {bound:,})" for bound, line in self.remembered.captures.loops if line is not None
+        ]
+        message = "\n  at ".join([str(error), *lines])
+        return RowError(message, rows=error.rows, reason=error.reason, request_id=error.request_id, result=error.result)
 
     @property
     def rows(self) -> int:
         """Rows of the request."""
         return 1 if self.arrangement.rows is None else self.arrangement.rows
-
-
-def places_of_loops(captures: Captures) -> str:
-    """The user's lines of the loops that may have exceeded their bound, for the end of a message."""
-    lines = [f"\n  at {line} (max_steps = {bound})" for bound, line in captures.loops if line is not None]
-    return "".join(lines)
 
 
 def _misfit(what: str) -> RequestError:

@@ -15,6 +15,8 @@ NAMES = {
     # transformations
     "remote", "grad", "value_and_grad", "jvp", "vjp", "jacfwd", "jacrev", "jacobian", "hessian", "hvp", "vmap",
     "Remote", "stop_gradient", "special",
+    # branches and loops
+    "cond", "scan", "while_loop", "fori_loop", "checkpoint",
     # looking inside
     "trace", "Graph", "load", "cost", "Cost", "explain", "TraceTable", "reports", "Report", "check_grads",
     # errors
