@@ -17,6 +17,8 @@ from gradwire_engine.vocabulary import astype, broadcast_to, expit, pad, reshape
 
 T = TypeVar("T")
 Draw = Callable[[st.SearchStrategy[Any]], Any]
+DEEPEST = 2
+"""How deep graphs are nested."""
 _SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, np.inf, -np.inf, np.nan, 1e-310, 1e300)
 
 
@@ -38,18 +40,19 @@ def array_of(rng: np.random.Generator, type: TensorType, shape: tuple[int, ...],
 class Drawing:
     """A graph under construction, and the values that may be used next."""
 
-    def __init__(self, draw: Draw, recipes: Mapping[str, Recipe], dtypes: Sequence[DType], tame: bool) -> None:
+    def __init__(
+        self, draw: Draw, recipes: Mapping[str, Recipe], dtypes: Sequence[DType], tame: bool, depth: int = 0
+    ) -> None:
         self.draw = draw
+        self.recipes = recipes
         self.dtypes = tuple(dtypes)
         self.tame = tame
+        self.depth = depth
         self.builder = GraphBuilder()
         self.pool: list[Value] = []
         kinds = {dtype.numpy.kind for dtype in dtypes}
-        self.recipes = {
-            name: recipe
-            for name, recipe in recipes.items()
-            if OPS[name].subgraphs or kinds & set(OPS[name].tests.dtypes)
-        }
+        self.structured = [name for name in recipes if OPS[name].subgraphs and depth < DEEPEST]
+        self.plain = [name for name in recipes if not OPS[name].subgraphs and kinds & set(OPS[name].tests.dtypes)]
 
     # Choices
 
@@ -123,10 +126,11 @@ class Drawing:
     def grow(self, count: int) -> None:
         """So many more ops, and whatever their operands need.
 
-        Which op a draw means depends on the position: Hypothesis likes to draw the same number again.
+        Which op a draw means depends on the position: Hypothesis likes to draw the same number again. Ops that refer to
+        graphs come more often than their number says.
         """
-        names = list(self.recipes)
         for position in range(count):
+            names = self.structured if self.structured and self.integer(0, 7) == 3 else self.plain
             order = np.random.default_rng(position).permutation(len(names))
             name = names[order[self.integer(0, len(order) - 1)]]
             self.add(self.recipes[name](self, OPS[name]))
@@ -136,9 +140,8 @@ class Drawing:
         return [value for value in self.pool if value.dtype.is_floating or not floating_only][-count:]
 
     def inside(self, inputs: Sequence[TensorType]) -> Drawing:
-        """Another graph, to which an op of this one may refer, and which refers to none itself."""
-        recipes = {name: recipe for name, recipe in self.recipes.items() if not OPS[name].subgraphs}
-        inner = Drawing(self.draw, recipes, self.dtypes, self.tame)
+        """Another graph, to which an op of this one refers."""
+        inner = Drawing(self.draw, self.recipes, self.dtypes, self.tame, self.depth + 1)
         inner.add([inner.builder.input(f"x{index}", type) for index, type in enumerate(inputs)])
         return inner
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+from tests.engine import control_recipes
 from tests.engine.applications import Application, applications
 from tests.engine.drawing import Drawing, Recipe, array_of
 
 from gradwire_engine import attributes as a
-from gradwire_engine.op import Op
+from gradwire_engine.op import Op, Refused
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
@@ -258,13 +259,6 @@ def _as_tested(d: Drawing, op: Op) -> Sequence[Value]:
     return _emit(d, op, [d.of(type) for type in application.types], application.case.attributes)
 
 
-def _call(d: Drawing, op: Op) -> Sequence[Value]:
-    operands = [d.any() for _ in range(d.integer(1, 3))]
-    inner = d.inside([operand.type for operand in operands])
-    inner.grow(d.integer(1, 3))
-    return d.builder.emit_all(op, operands, subgraphs=[inner.builder.finish(inner.latest(3))])
-
-
 _BY_NAME: dict[str, Recipe] = {
     "masked_multiply": _masked_multiply,
     "integer_pow": _integer_pow,
@@ -288,7 +282,7 @@ _BY_NAME: dict[str, Recipe] = {
     "windows": _windows,
     "overlap_add": _overlap_add,
     "convolution": _convolution,
-    "call": _call,
+    **control_recipes.RECIPES,
 }
 
 
@@ -311,5 +305,6 @@ def _recipe(op: Op) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    name: _recipe(op) for name, op in OPS.items() if name == "call" or not (op.subgraphs or name == "barrier")
+    name: _recipe(op) for name, op in OPS.items() if op.subgraphs or not isinstance(op.derivative, Refused)
 }
+"""Of all ops of programs; a barrier is made only once everything has been differentiated."""
