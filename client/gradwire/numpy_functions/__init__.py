@@ -21,6 +21,7 @@ from gradwire.numpy_functions import (
     indexing,
     interpolation,
     joining,
+    polynomials,
     quantiles,
     reductions,
     running,
@@ -52,6 +53,7 @@ FUNCTIONS: Final = _closed(
     indexing.TABLE,
     interpolation.TABLE,
     joining.TABLE,
+    polynomials.TABLE,
     quantiles.TABLE,
     reductions.TABLE,
     running.TABLE,
@@ -114,6 +116,7 @@ _METHODS: Final[Mapping[str, Function]] = MappingProxyType(
                 "astype",
             ]
         },
+        "compress": lambda x, condition, axis=None, out=None: FUNCTIONS[np.compress](condition, x, axis, out),
         "flatten": FUNCTIONS[np.ravel],
         "reshape": shaping.reshape_method,
         "transpose": shaping.transpose_method,

@@ -7,7 +7,7 @@ end, once, and one out of range reads NaN (0 for integers, false for bool).
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -281,8 +281,72 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Array:
     return take_along_axis(table, xp.broadcast_to(where, shape)[np.newaxis], 0)[0]
 
 
+def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Array:
+    """numpy.compress by a known condition."""
+    require_default("compress", out=out)
+    if isinstance(condition, Tracer):
+        raise complaints.error("shape_of_values", condition._value.type)
+    return take(a, np.flatnonzero(condition), axis)
+
+
+def _extract(condition: Any, arr: Any) -> Array:
+    """numpy.extract by a known condition."""
+    return _compress(condition if isinstance(condition, Tracer) else np.ravel(condition), arr)
+
+
+def _of_shape(indices: Callable[..., Any]) -> Callable[..., Any]:
+    """Indices that only the shape decides, as plain arrays."""
+
+    def function(arr: Any, k: int = 0) -> Any:
+        shape = xp.shape(arr)
+        if len(shape) != 2:
+            raise wrong("input array must be 2-d")
+        return indices(shape[0], k, shape[1])
+
+    return function
+
+
+def _diag_indices_from(arr: Any) -> Any:
+    """numpy.diag_indices_from."""
+    shape = xp.shape(arr)
+    if len(shape) < 2 or len(set(shape)) != 1:
+        raise wrong("all dimensions of input must be of equal length, and at least two")
+    return np.diag_indices(shape[0], len(shape))
+
+
+def _ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: str = "C") -> Array:
+    """numpy.ravel_multi_index; indices out of range are not noticed."""
+    if mode != "raise" or order != "C":
+        raise complaints.unsupported_argument("ravel_multi_index", "mode and order")
+    parts = lifted(*multi_index)
+    if len(parts) != len(dims):
+        raise wrong(f"parameter multi_index must be a sequence of length {len(dims)}")
+    found: Any = 0
+    for part, length in zip(parts, dims, strict=True):
+        found = found * length + cast(part, _INT64)
+    return found
+
+
+def _unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Array, ...]:
+    """numpy.unravel_index; indices out of range are not noticed."""
+    if order != "C":
+        raise complaints.unsupported_argument("unravel_index", "order")
+    rest, found = cast(lift(_require_integers(indices)), _INT64), []
+    for length in reversed(shape if isinstance(shape, (tuple, list)) else (shape,)):
+        found.append(rest % length)
+        rest = rest // length
+    return tuple(found[::-1])
+
+
 TABLE: Table = {
     np.take: take,
     np.take_along_axis: take_along_axis,
     np.choose: choose,
+    np.compress: _compress,
+    np.extract: _extract,
+    np.tril_indices_from: _of_shape(np.tril_indices),
+    np.triu_indices_from: _of_shape(np.triu_indices),
+    np.diag_indices_from: _diag_indices_from,
+    np.ravel_multi_index: _ravel_multi_index,
+    np.unravel_index: _unravel_index,
 }

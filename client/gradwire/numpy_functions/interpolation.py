@@ -167,9 +167,20 @@ def linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retste
     return (found, step) if retstep else found
 
 
+def logspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None,
+             axis: int = 0) -> Array:  # fmt: skip
+    """numpy.logspace."""
+    if xp.ndim(base):
+        raise wrong(f"logspace: expected one number as base, got shape {xp.shape(base)}")
+    first, last, _ = lifted(start, stop, base)
+    found = xp.power(base, linspace(first, last, num, endpoint, axis=axis))
+    return found if dtype is None else cast(found, as_dtype(dtype))
+
+
 TABLE: Table = {
     np.interp: lambda x, xp, fp, left=None, right=None, period=None: interp(x, xp, fp, left, right, period),
     np.gradient: gradient,
     np.unwrap: unwrap,
     np.linspace: linspace,
+    np.logspace: logspace,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from gradwire.numpy_functions.operands import (
     cast,
     integer,
     lift,
+    lifted,
     promoted,
     require_default,
     shape_of,
@@ -259,6 +261,37 @@ def _delete(arr: Any, obj: Any, axis: Any = None) -> Array:
     return xp.take(x, left, axis=along)
 
 
+def _insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Array:
+    """numpy.insert before known places."""
+    if isinstance(obj, Tracer):
+        raise unsupported_argument("insert", "obj", "insert before a known place, or write it with np.where")
+    x = lift(arr)
+    if axis is None:
+        x, axis = xp.ravel(x), -1
+    along = axis_of(axis, x.ndim)
+    places = obj if isinstance(obj, slice) else np.asarray(obj)
+    new = cast(lifted(x, values)[1], x.dtype)
+    new = xp.reshape(new, (*(1,) * (x.ndim - new.ndim), *new.shape))
+    if not isinstance(places, slice) and places.ndim == 0:
+        new = xp.moveaxis(new, 0, along)
+    several = np.arange(x.shape[along])[places].size if isinstance(places, slice) else places.size
+    count = new.shape[along] if several == 1 else several
+    shape = [count if i == along else n for i, n in enumerate(x.shape)]
+    numbers = x.shape[along] + np.arange(count)
+    order = np.insert(np.arange(x.shape[along]), places, numbers)  # where numpy puts them
+    return xp.take(xp.concatenate([x, xp.broadcast_to(new, shape)], axis=along), order, axis=along)
+
+
+def _resize(a: Any, new_shape: Any) -> Array:
+    """numpy.resize: the elements, repeated as often as there is room."""
+    x, shape = xp.ravel(lift(a)), shape_of(new_shape)
+    if min(shape, default=0) < 0:
+        raise wrong("all elements of `new_shape` must be non-negative")
+    if not x.size:
+        return xp.zeros_like(x, shape=shape)
+    return xp.reshape(x[np.arange(math.prod(shape)) % x.size], shape)
+
+
 TABLE: Table = {
     np.concatenate: concatenate,
     np.stack: stack,
@@ -279,4 +312,6 @@ TABLE: Table = {
     np.pad: pad,
     np.meshgrid: _meshgrid,
     np.delete: _delete,
+    np.insert: _insert,
+    np.resize: _resize,
 }

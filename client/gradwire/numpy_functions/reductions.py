@@ -145,30 +145,35 @@ def _mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims
     return total / length_of(x.shape, axes_of(axis, x.ndim))
 
 
-def _centred(a: Any, axis: Any, dtype: Any, mean: Any) -> Array:
+def _centred(a: Any, axis: Any, dtype: Any, mean: Any, where: Any) -> Array:
+    """The distances from the mean; 0 for what does not count."""
     x = floating(a) if dtype is None else cast(lift(a), as_dtype(dtype))
-    return x - (_mean(x, axis, keepdims=True) if mean is _NO else mean)
+    return _only(x - (_mean(x, axis, keepdims=True, where=where) if mean is _NO else mean), where, 0)
 
 
-def _degrees(x: Tracer, axis: Any, ddof: Any, correction: Any) -> float:
+def _degrees(x: Tracer, axis: Any, ddof: Any, correction: Any, keepdims: Any, where: Any) -> Any:
+    """Degrees of freedom, in the type of x."""
     lost = ddof if correction is _NO else correction
-    return float(max(length_of(x.shape, axes_of(axis, x.ndim)) - lost, 0))
+    if where is _NO or where is True:
+        return x.dtype.type(max(length_of(x.shape, axes_of(axis, x.ndim)) - lost, 0))
+    counted = lifted(x, xp.broadcast_to(where, x.shape))[1]
+    return xp.maximum(_sum(counted, axis, dtype=x.dtype, keepdims=keepdims) - lost, 0)
 
 
 def _var(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = _NO, *,
          where: Any = _NO, mean: Any = _NO, correction: Any = _NO) -> Array:  # fmt: skip
     """numpy.var."""
-    require_default("var", out=out, where=where)
-    x = _centred(a, axis, dtype, mean)
-    return _sum(xp.square(x), axis, keepdims=keepdims) / _degrees(x, axis, ddof, correction)
+    require_default("var", out=out)
+    x = _centred(a, axis, dtype, mean, where)
+    return _sum(xp.square(x), axis, keepdims=keepdims) / _degrees(x, axis, ddof, correction, keepdims, where)
 
 
 def _std(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = _NO, *,
          where: Any = _NO, mean: Any = _NO, correction: Any = _NO) -> Array:  # fmt: skip
     """numpy.std, by the norm, whose derivative is 0 where all elements are equal."""
-    require_default("std", out=out, where=where)
-    x = _centred(a, axis, dtype, mean)
-    return norm_of(x, axis, keepdims) / xp.sqrt(np.asarray(_degrees(x, axis, ddof, correction), dtype=x.dtype))[()]
+    require_default("std", out=out)
+    x = _centred(a, axis, dtype, mean, where)
+    return norm_of(x, axis, keepdims) / xp.sqrt(_degrees(x, axis, ddof, correction, keepdims, where))
 
 
 def norm_of(x: Tracer, axis: Any, keepdims: Any) -> Array:

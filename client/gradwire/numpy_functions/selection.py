@@ -186,24 +186,22 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     return xp.all(same)
 
 
-def polyval(p: Any, x: Any) -> Any:
-    """numpy.polyval, by Horner's rule."""
-    coefficients, points = lifted(p, x)
-    result: Any = xp.zeros_like(points)
-    for coefficient in coefficients:
-        result = result * points + coefficient
-    return result
+def array_equiv(a1: Any, a2: Any) -> Any:
+    """numpy.array_equiv."""
+    shapes = xp.shape(a1), xp.shape(a2)
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return xp.all(xp.equal(a1, a2))
 
 
-def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
-    """numpy.vander."""
-    array = lift(x)
-    if array.ndim != 1:
-        raise wrong("x must be a one-dimensional array or sequence.")
-    columns = array.shape[0] if N is None else integer(N, "N")
-    array = cast(array, np.promote_types(array.dtype, np.int64))
-    powers = [array**k for k in range(columns)]
-    return xp.stack(powers if increasing else powers[::-1], axis=1)
+def isin(element: Any, test_elements: Any, assume_unique: bool = False, invert: bool = False, *,
+         kind: Any = None) -> Array:  # fmt: skip
+    """numpy.isin: every element is compared with every other."""
+    x, others = lifted(element, test_elements)
+    found = xp.any(xp.equal(x[..., np.newaxis], xp.ravel(others)), axis=-1)
+    return xp.logical_not(found) if invert else found
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
@@ -283,6 +281,8 @@ TABLE: Table = {
     np.isclose: isclose,
     np.allclose: allclose,
     np.array_equal: array_equal,
+    np.array_equiv: array_equiv,
+    np.isin: isin,
     np.isneginf: lambda x, out=None: xp.equal(x, -np.inf),
     np.isposinf: lambda x, out=None: xp.equal(x, np.inf),
     np.isreal: lambda x: xp.ones_like(x, dtype=bool),
@@ -291,8 +291,6 @@ TABLE: Table = {
     np.isrealobj: lambda x: True,
     np.real: lift,
     np.imag: lambda val: xp.zeros_like(val),
-    np.polyval: polyval,
-    np.vander: vander,
     np.trapezoid: trapezoid,
     np.sinc: sinc,
     np.full_like: full_like,
