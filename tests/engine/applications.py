@@ -44,9 +44,14 @@ class Application:
         return builder.finish(builder.emit_all(self.op, (), self.case.attributes))
 
     @property
+    def floating(self) -> list[int]:
+        """The results that have derivatives."""
+        return [i for i, type in enumerate(self.graph.output_types) if type.dtype.is_floating]
+
+    @property
     def varied(self) -> list[int]:
         """The operands that can be differentiated."""
-        if not self.graph.output_types[0].dtype.is_floating:
+        if not self.floating:
             return []
         return [i for i, type in enumerate(self.types) if type.dtype.is_floating]
 
@@ -151,6 +156,12 @@ def directions(application: Application, rng: np.random.Generator) -> list[np.nd
     return [np.asarray(rng.standard_normal(application.types[i].shape)) for i in application.varied]
 
 
+def all_close(got: Sequence[Any], expected: Sequence[Any], tolerance: float, what: object) -> None:
+    """As many arrays, each equal to `tolerance`."""
+    for one, other in zip(got, expected, strict=True):
+        close(one, other, tolerance, what)
+
+
 def close(got: Any, expected: Any, tolerance: float, what: object) -> None:
     """Equal to `tolerance`, relative to the largest element."""
     got, expected = np.asarray(got), np.asarray(expected)
@@ -159,22 +170,35 @@ def close(got: Any, expected: Any, tolerance: float, what: object) -> None:
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=str(what))
 
 
+def random_like(types: Sequence[TensorType], rng: np.random.Generator) -> list[np.ndarray]:
+    """Normally distributed numbers: cotangents of results, say."""
+    return [np.asarray(rng.standard_normal(type.shape)) for type in types]
+
+
 def differences(
     graph: Graph, varied: Sequence[int], operands: Sequence[np.ndarray], moves: Sequence[np.ndarray]
-) -> np.ndarray:
-    """The derivative of the last output; zero where that is infinite, as the largest of no elements is."""
+) -> list[np.ndarray]:
+    """The derivatives of the floating-point outputs; zero where one is infinite, as the largest of no elements is."""
     executable = compile(graph)
+    floating = [i for i, type in enumerate(graph.output_types) if type.dtype.is_floating]
     step = 1e-3
 
-    def at(distance: float) -> np.ndarray:
+    def at(distance: float) -> list[np.ndarray]:
         moved = list(operands)
         for i, move in zip(varied, moves, strict=True):
             moved[i] = np.asarray(operands[i] + distance * move)
-        return executable.run(moved, 1)[-1]
+        outputs = executable.run(moved, 1)
+        return [outputs[i] for i in floating]
 
-    finite = np.isfinite(at(0.0))
-    # Six points: the error is of the order of step**6.
-    near, middle, far = (
-        np.subtract(at(k * step), at(-k * step), where=finite, out=np.zeros(finite.shape)) for k in (1, 2, 3)
-    )
-    return np.where(finite, (45.0 * near - 9.0 * middle + far) / (60.0 * step), 0.0)
+    points = {k: at(k * step) for k in range(-3, 4)}
+
+    def of(which: int) -> np.ndarray:
+        finite = np.isfinite(points[0][which])
+        # Six points: the error is of the order of step**6.
+        near, middle, far = (
+            np.subtract(points[k][which], points[-k][which], where=finite, out=np.zeros(finite.shape))
+            for k in (1, 2, 3)
+        )
+        return np.where(finite, (45.0 * near - 9.0 * middle + far) / (60.0 * step), 0.0)
+
+    return [of(which) for which in range(len(floating))]

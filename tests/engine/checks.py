@@ -16,13 +16,14 @@ from tests.engine.applications import (
     BY_DEFINITION,
     Application,
     accepts,
+    all_close,
     applications,
-    close,
     differences,
     directions,
     evaluated,
     in_float64,
     random,
+    random_like,
 )
 from tests.engine.mask_checks import check_masks
 from tests.engine.oracles import Oracle
@@ -70,8 +71,7 @@ def check_operands_unchanged(op: Op) -> None:
         strided = [np.stack([operand, operand], axis=-1)[..., 0] for operand in operands]
         copies = [operand.copy() for operand in strided]
         found = evaluated(op, application.case.attributes, *strided)
-        for got, wanted in zip(found, expected, strict=True):
-            close(got, wanted, 1e-6 if application.dtype is DType.FLOAT32 else 1e-13, application)
+        all_close(found, expected, 1e-6 if application.dtype is DType.FLOAT32 else 1e-13, application)
         for operand, copy in zip(strided, copies, strict=True):
             np.testing.assert_array_equal(operand, copy, err_msg=f"{application} changed an operand")
 
@@ -84,9 +84,32 @@ def check_jvp(op: Op) -> None:
     for application in in_float64(op):
         rng = random()
         operands, moves = application.operands(rng), directions(application, rng)
-        value, tangent = compile(jvp(application.graph, application.varied)).run([*operands, *moves], 1)
-        np.testing.assert_array_equal(value, compile(application.graph).run(operands, 1)[0])
-        close(tangent, differences(application.graph, application.varied, operands, moves), 2e-7, application)
+        values, tangents = _pushed(application, operands, moves)
+        for value, expected in zip(values, compile(application.graph).run(operands, 1), strict=True):
+            np.testing.assert_array_equal(value, expected)
+        all_close(tangents, differences(application.graph, application.varied, operands, moves), 2e-7, application)
+
+
+def _pushed(
+    application: Application, operands: Sequence[np.ndarray], moves: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The results, and the tangents of the floating-point ones."""
+    found = compile(jvp(application.graph, application.varied)).run([*operands, *moves], 1)
+    results = len(application.graph.outputs)
+    return found[:results], found[results:]
+
+
+def _pulled(
+    application: Application, operands: Sequence[np.ndarray], weights: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """The gradients by the varied operands, from weights of the floating-point results."""
+    found = compile(vjp(application.graph, application.varied)).run([*operands, *weights], 1)
+    return found[len(application.graph.outputs) :]
+
+
+def _weights(application: Application, rng: np.random.Generator) -> list[np.ndarray]:
+    """A cotangent for each floating-point result."""
+    return random_like([application.graph.output_types[i] for i in application.floating], rng)
 
 
 def check_adjoint(op: Op) -> None:
@@ -97,15 +120,14 @@ def check_adjoint(op: Op) -> None:
     for application in in_float64(op):
         rng = random(1)
         operands, moves = application.operands(rng), directions(application, rng)
-        tangent = compile(jvp(application.graph, application.varied)).run([*operands, *moves], 1)[1]
-        weights = np.asarray(rng.standard_normal(tangent.shape))
-        gradients = compile(vjp(application.graph, application.varied)).run([*operands, weights], 1)[1:]
+        tangents, weights = _pushed(application, operands, moves)[1], _weights(application, rng)
+        gradients = _pulled(application, operands, weights)
         for gradient, i in zip(gradients, application.varied, strict=True):
             assert gradient.shape == application.types[i].shape, str(application)
         products = [(gradient * move).ravel() for gradient, move in zip(gradients, moves, strict=True)]
-        terms = np.concatenate([(weights * tangent).ravel(), *products])
-        difference = np.sum(weights * tangent) - sum(np.sum(product) for product in products)
-        assert abs(difference) <= 1e-13 * max(1.0, np.sum(np.abs(terms))), str(application)
+        products += [-(weight * tangent).ravel() for weight, tangent in zip(weights, tangents, strict=True)]
+        size = sum(np.sum(np.abs(product)) for product in products)
+        assert abs(sum(np.sum(product) for product in products)) <= 1e-13 * max(1.0, size), str(application)
     for application in applications(op, "f"):
         if application.dtype is DType.FLOAT64 and application.varied and op.name not in BY_DEFINITION:
             _check_own_transpose(application)
@@ -143,13 +165,12 @@ def check_second_order(op: Op) -> None:
     for application in in_float64(op):
         rng = random(2)
         operands, moves = application.operands(rng), directions(application, rng)
-        weights = np.asarray(rng.standard_normal(application.graph.output_types[0].shape))
+        weights = _weights(application, rng)
         pulled = vjp(application.graph, application.varied)
-        pushed = compile(jvp(pulled, application.varied))
-        found = pushed.run([*operands, weights, *moves], 1)[len(pulled.outputs) + 1 :]
-        for index, got in enumerate(found):
-            one = Graph(pulled.inputs, pulled.nodes, (pulled.outputs[1 + index],))
-            close(got, differences(one, application.varied, [*operands, weights], moves), 2e-7, application)
+        gradients = Graph(pulled.inputs, pulled.nodes, pulled.outputs[len(application.graph.outputs) :])
+        found = compile(jvp(gradients, application.varied)).run([*operands, *weights, *moves], 1)
+        expected = differences(gradients, application.varied, [*operands, *weights], moves)
+        all_close(found[len(gradients.outputs) :], expected, 2e-7, application)
 
 
 def check_derivative_types(op: Op) -> None:
@@ -157,7 +178,8 @@ def check_derivative_types(op: Op) -> None:
     for application in applications(op, "f"):
         graph, varied = application.graph, application.varied
         if varied:
-            assert jvp(graph, varied).output_types == graph.output_types * 2
+            floating = tuple(graph.output_types[i] for i in application.floating)
+            assert jvp(graph, varied).output_types == graph.output_types + floating
             wanted = graph.output_types + tuple(application.types[i] for i in varied)
             assert vjp(graph, varied).output_types == wanted
 
@@ -179,21 +201,22 @@ def check_batch(op: Op) -> None:
                 expected = _row_by_row(application, inputs, batched, rows)
                 what = f"{application}, rows of {batched}"
                 in_axes = [0 if has else -1 for has in batched]
-                close(compile(vmap(application.graph, rows, in_axes)).run(inputs, 1)[0], expected, 1e-13, what)
+                all_close(compile(vmap(application.graph, rows, in_axes)).run(inputs, 1), expected, 1e-13, what)
                 shared = tuple(i for i, has in enumerate(batched) if not has)
                 graph = batch(application.graph, Layout(shared_inputs=shared))
-                close(compile(graph).run(inputs, rows)[0], expected, 1e-13, what)
+                all_close(compile(graph).run(inputs, rows), expected, 1e-13, what)
 
 
 def _row_by_row(
     application: Application, inputs: Sequence[np.ndarray], batched: Sequence[bool], rows: int
-) -> np.ndarray:
-    type = application.graph.output_types[0]
-    result = np.empty((rows, *type.shape), dtype=type.dtype.numpy)
+) -> list[np.ndarray]:
+    stacks = [np.empty((rows, *type.shape), dtype=type.dtype.numpy) for type in application.graph.output_types]
     for row in range(rows):
         operands = [x[row] if has else x for x, has in zip(inputs, batched, strict=True)]
-        result[row] = evaluated(application.op, application.case.attributes, *map(np.asarray, operands))[0]
-    return result
+        results = evaluated(application.op, application.case.attributes, *map(np.asarray, operands))
+        for stack, result in zip(stacks, results, strict=True):
+            stack[row] = result
+    return stacks
 
 
 # Accuracy and totality
@@ -202,7 +225,7 @@ def _row_by_row(
 def check_float32(op: Op) -> None:
     """A float32 evaluation is within the record's ulps of the float64 one, on the same numbers."""
     for application in applications(op, "f"):
-        if application.dtype is DType.FLOAT32 and application.graph.output_types[0].dtype is DType.FLOAT32:
+        if application.dtype is DType.FLOAT32 and DType.FLOAT32 in [t.dtype for t in application.graph.output_types]:
             for seed in range(5):
                 error = float32_error(application, application.operands(random(seed)))
                 assert error <= op.tests.ulps, f"{application}: {error} ulps"
@@ -212,7 +235,13 @@ def float32_error(application: Application, operands: Sequence[np.ndarray]) -> f
     """In ulps of each element; where elements are sums, of the terms: cancellation is not an error of the op."""
     wide = [x.astype(np.float64) if x.dtype == np.float32 else x for x in operands]
     attributes = application.case.attributes
-    (got,), (expected,) = evaluated(application.op, attributes, *operands), evaluated(application.op, attributes, *wide)
+    results = zip(
+        evaluated(application.op, attributes, *operands), evaluated(application.op, attributes, *wide), strict=True
+    )
+    return max(_ulps(application, got, expected, wide) for got, expected in results if got.dtype == np.float32)
+
+
+def _ulps(application: Application, got: np.ndarray, expected: np.ndarray, wide: Sequence[np.ndarray]) -> float:
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(got[~finite], expected[~finite])
     got, expected = got[finite].astype(np.float64), expected[finite]
@@ -286,7 +315,7 @@ def _with_derivatives(application: Application, rows: int) -> Iterator[tuple[Gra
 
         assert dtype.kind == "f" or application.case.dtypes
         yield jvp(graph, varied), seeds([application.types[i] for i in varied])
-        yield vjp(graph, varied), seeds(graph.output_types)
+        yield vjp(graph, varied), seeds([graph.output_types[i] for i in application.floating])
 
 
 def check_scratch(op: Op) -> None:
@@ -336,19 +365,16 @@ CHECKS: dict[str, Callable[[Op], None]] = {
 
 
 def check_against(engine: Oracle, op: Op) -> None:
-    """Value, tangent and gradients are those of an independent engine."""
+    """Values, tangents and gradients are those of an independent engine."""
     for application in in_float64(op):
         rng = random(8)
         operands, moves = application.operands(rng), directions(application, rng)
         if not all(operand.size for operand in operands):
             continue  # engines differ on the derivative of nothing, which has no elements to speak of
         arguments = (op.name, application.case.attributes, operands)
-        varied, graph = application.varied, application.graph
-        weights = np.asarray(rng.standard_normal(graph.output_types[0].shape))
-
-        value, tangent = compile(jvp(graph, varied)).run([*operands, *moves], 1)
-        close(value, engine.value(*arguments), 1e-13, application)
-        close(tangent, engine.forward(*arguments, varied, moves), 1e-12, application)
-        gradients = compile(vjp(graph, varied)).run([*operands, weights], 1)[1:]
-        for got, expected in zip(gradients, engine.reverse(*arguments, varied, weights), strict=True):
-            close(got, expected, 1e-12, application)
+        varied, weights = application.varied, _weights(application, rng)
+        values, tangents = _pushed(application, operands, moves)
+        all_close([values[i] for i in application.floating], engine.values(*arguments), 1e-13, application)
+        all_close(tangents, engine.forward(*arguments, varied, moves), 1e-12, application)
+        gradients = _pulled(application, operands, weights)
+        all_close(gradients, engine.reverse(*arguments, varied, weights), 1e-12, application)

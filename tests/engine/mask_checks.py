@@ -11,6 +11,7 @@ from tests.engine.applications import (
     directions,
     in_float64,
     random,
+    random_like,
 )
 
 from gradwire_engine.builder import GraphBuilder
@@ -21,6 +22,7 @@ from gradwire_engine.transforms.jvp import push_node
 from gradwire_engine.transforms.linearize import linearize
 from gradwire_engine.transforms.transpose import pull_back
 from gradwire_engine.types import DType
+from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import true
 
 UNTRACKED = frozenset({"dot_general", "convolution", *(op.name for op in linear_algebra.OPS)})
@@ -36,28 +38,31 @@ def check_masks(op: Op) -> None:
         rng = random(3)
         operands = application.operands(rng)
         jacobians = _jacobians(application, operands)
-        if isinstance(op.derivative, Zero) or not any(np.any(jacobian) for jacobian in jacobians):
-            assert not any(np.any(jacobian) for jacobian in jacobians), f"{application}: not constant"
+        constant = not any(np.any(block) for blocks in jacobians for block in blocks)
+        if isinstance(op.derivative, Zero) or constant:
+            assert constant, f"{application}: not constant"
             continue
         for _ in range(4):
             moves = directions(application, rng)
             masks = [rng.random(move.shape) < 0.6 for move in moves]
             moves = [np.where(mask, move, 0.0) for move, mask in zip(moves, masks, strict=True)]
-            value, mask = _masked_forward(application, operands, moves, masks)
-            reached = sum(
-                np.tensordot(jacobian != 0, mask.astype(int), mask.ndim)
-                for jacobian, mask in zip(jacobians, masks, strict=True)
-            )
-            _require_mask(application, value, mask, np.asarray(reached) > 0)
+            pushed = _masked_forward(application, operands, moves, masks)
+            for (value, mask), blocks in zip(pushed, jacobians, strict=True):
+                counts = [
+                    np.tensordot(block != 0, m.astype(int), m.ndim) for block, m in zip(blocks, masks, strict=True)
+                ]
+                _require_mask(application, value, mask, sum(counts, np.zeros(value.shape)) > 0)
 
-            weights = np.asarray(rng.standard_normal(value.shape))
-            active = np.asarray(rng.random(value.shape) < 0.6)
-            weights = np.where(active, weights, 0.0)
-            for (value, mask), jacobian in zip(
-                _masked_reverse(application, operands, weights, active), jacobians, strict=True
-            ):
-                reached = np.tensordot(active.astype(int), jacobian != 0, active.ndim)
-                _require_mask(application, value, mask, np.asarray(reached) > 0)
+            weights = random_like([application.graph.output_types[i] for i in application.floating], rng)
+            active = [np.asarray(rng.random(weight.shape) < 0.6) for weight in weights]
+            weights = [np.where(mask, weight, 0.0) for weight, mask in zip(weights, active, strict=True)]
+            pulled = _masked_reverse(application, operands, weights, active)
+            for which, (value, mask) in enumerate(pulled):
+                counts = [
+                    np.tensordot(m.astype(int), blocks[which] != 0, m.ndim)
+                    for blocks, m in zip(jacobians, active, strict=True)
+                ]
+                _require_mask(application, value, mask, sum(counts, np.zeros(value.shape)) > 0)
 
 
 def _require_mask(what: Application, value: np.ndarray, mask: np.ndarray, reached: np.ndarray) -> None:
@@ -68,20 +73,22 @@ def _require_mask(what: Application, value: np.ndarray, mask: np.ndarray, reache
         np.testing.assert_array_equal(mask, reached, err_msg=f"{what}: not known to be zero, but is")
 
 
-def _jacobians(application: Application, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """By central differences: a derivative for each result and operand element."""
-    blocks = []
+def _jacobians(application: Application, operands: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    """By central differences: for each floating-point result, and each varied operand, a derivative of each element."""
+    shapes = [application.graph.output_types[i].shape for i in application.floating]
+    found: list[list[np.ndarray]] = [[] for _ in shapes]
     for which, i in enumerate(application.varied):
         columns = []
         for unit in np.eye(operands[i].size).reshape((operands[i].size, *operands[i].shape)):
             moves = [np.zeros(operands[j].shape) for j in application.varied]
             moves[which] = unit
             columns.append(differences(application.graph, application.varied, operands, moves))
-        shape = application.graph.output_types[0].shape
-        block = np.stack(columns, axis=-1) if columns else np.zeros((*shape, 0))
-        block = np.where(np.abs(block) < 1e-9, 0.0, block)
-        blocks.append(block.reshape(shape + operands[i].shape))
-    return blocks
+        for result, shape in enumerate(shapes):
+            elements = [column[result] for column in columns]
+            block = np.stack(elements, axis=-1) if elements else np.zeros((*shape, 0))
+            block = np.where(np.abs(block) < 1e-9, 0.0, block)
+            found[result].append(block.reshape(shape + operands[i].shape))
+    return found
 
 
 def _masked_forward(
@@ -89,7 +96,7 @@ def _masked_forward(
     operands: Sequence[np.ndarray],
     moves: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> list[tuple[np.ndarray, np.ndarray]]:
     builder = GraphBuilder()
     values = [builder.input("x", type) for type in application.types]
     types = [application.types[i] for i in application.varied]
@@ -98,26 +105,31 @@ def _masked_forward(
     for i, seed in zip(application.varied, seeds, strict=True):
         tangents[i] = seed
     (node,) = application.graph.nodes
-    _, (moved,) = push_node(builder, node, values, tangents)
-    assert moved is not None, str(application)
-    return _values_and_masks(builder, [moved], [*operands, *_interleaved(moves, masks)])[0]
+    results, moved = push_node(builder, node, values, tangents)
+    found = [_or_nothing(results[i], moved[i]) for i in application.floating]
+    return _values_and_masks(builder, found, [*operands, *_interleaved(moves, masks)])
+
+
+def _or_nothing(value: Value, tangent: Masked | None) -> Masked:
+    """The tangent; zeros that are known to be zero where there is none."""
+    return tangent or Masked(value.like(0.0), ~true(value.builder, value.shape))
 
 
 def _masked_reverse(
-    application: Application, operands: Sequence[np.ndarray], weights: np.ndarray, active: np.ndarray
+    application: Application,
+    operands: Sequence[np.ndarray],
+    weights: Sequence[np.ndarray],
+    active: Sequence[np.ndarray],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    parts = linearize(application.graph, application.varied, [0])
+    parts = linearize(application.graph, application.varied, application.floating)
     builder = GraphBuilder()
     values = [builder.input("x", type) for type in application.types]
-    type = application.graph.output_types[0]
-    seed = Masked(builder.input("ct", type), builder.input("mask", type.with_dtype(DType.BOOL)))
-    residuals = builder.inline(parts.primal, values)[1:]
-    pulled = pull_back(builder, parts.linear, residuals, [seed])
-    arrived = []
-    for each in pulled:
-        assert each is not None, str(application)
-        arrived.append(each)
-    return _values_and_masks(builder, arrived, [*operands, weights, active])
+    types = [application.graph.output_types[i] for i in application.floating]
+    seeds = [Masked(builder.input("ct", type), builder.input("mask", type.with_dtype(DType.BOOL))) for type in types]
+    residuals = builder.inline(parts.primal, values)[len(application.graph.outputs) :]
+    pulled = pull_back(builder, parts.linear, residuals, [seeds[i] for i in parts.active])
+    arrived = [_or_nothing(values[i], each) for i, each in zip(application.varied, pulled, strict=True)]
+    return _values_and_masks(builder, arrived, [*operands, *_interleaved(weights, active)])
 
 
 def _interleaved(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> list[np.ndarray]:

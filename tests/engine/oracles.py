@@ -22,18 +22,18 @@ from tests.engine.oracles_convolution import autograd_functions, jax_functions, 
 from tests.engine.places import MOVES, landing, moved
 
 Function = Callable[..., Any]
-"""(attributes, *arrays of the engine) -> array of the engine."""
+"""(attributes, *arrays of the engine) -> array of the engine, or a tuple of several."""
 
 NAMES = ("autograd", "torch", "jax")
 
 
 class Oracle(Protocol):
-    """An engine that knows some of the ops."""
+    """An engine that knows some of the ops. Of an op's results, only those of floating point are spoken of."""
 
     functions: Mapping[str, Function]
 
-    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
-        """The result."""
+    def values(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The results."""
 
     def forward(
         self,
@@ -42,11 +42,16 @@ class Oracle(Protocol):
         operands: Sequence[np.ndarray],
         varied: Sequence[int],
         moves: Sequence[np.ndarray],
-    ) -> np.ndarray:
-        """The tangent of the result."""
+    ) -> list[np.ndarray]:
+        """The tangents of the results."""
 
     def reverse(
-        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        weights: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         """The gradients by the varied operands."""
 
@@ -191,16 +196,21 @@ def _numpy_like(xp: Any, erf: Function, erfc: Function, expit: Function) -> dict
 
 def _of_varied(
     function: Function, attributes: Any, operands: Sequence[Any], varied: Sequence[int]
-) -> Callable[..., Any]:
-    """The function of the varied operands alone."""
+) -> Callable[..., tuple[Any, ...]]:
+    """The floating-point results, as a function of the varied operands alone."""
 
-    def apply(*moving: Any) -> Any:
+    def apply(*moving: Any) -> tuple[Any, ...]:
         arguments = list(operands)
         for i, value in zip(varied, moving, strict=True):
             arguments[i] = value
-        return function(attributes, *arguments)
+        return _floating(function(attributes, *arguments))
 
     return apply
+
+
+def _floating(results: Any) -> tuple[Any, ...]:
+    every = results if isinstance(results, (tuple, list)) else (results,)
+    return tuple(each for each in every if "float" in str(each.dtype))
 
 
 class _Autograd:
@@ -210,12 +220,13 @@ class _Autograd:
         from autograd.scipy import special
 
         self._autograd = autograd
+        self._xp = xp
         self.functions = _numpy_like(xp, special.erf, special.erfc, special.expit) | autograd_functions(xp)
         self.functions |= oracles_special.of_autograd()
 
-    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
+    def values(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
         with np.errstate(all="ignore"):
-            return np.asarray(self.functions[name](attributes, *operands))
+            return [np.asarray(each) for each in _floating(self.functions[name](attributes, *operands))]
 
     def forward(
         self,
@@ -224,25 +235,34 @@ class _Autograd:
         operands: Sequence[np.ndarray],
         varied: Sequence[int],
         moves: Sequence[np.ndarray],
-    ) -> np.ndarray:
+    ) -> list[np.ndarray]:
         """Row by row from reverse mode: autograd's own forward mode lacks many functions."""
-        shape = self.value(name, attributes, operands).shape
-        found = np.zeros(shape)
-        for place in np.ndindex(*shape):
-            unit = np.zeros(shape)
-            unit[place] = 1.0
-            gradients = self.reverse(name, attributes, operands, varied, unit)
-            found[place] = sum(np.sum(g * move) for g, move in zip(gradients, moves, strict=True))
+        found = [np.zeros(value.shape) for value in self.values(name, attributes, operands)]
+        for which, tangent in enumerate(found):
+            for place in np.ndindex(*tangent.shape):
+                units = [np.zeros(each.shape) for each in found]
+                units[which][place] = 1.0
+                gradients = self.reverse(name, attributes, operands, varied, units)
+                tangent[place] = sum(np.sum(g * move) for g, move in zip(gradients, moves, strict=True))
         return found
 
     def reverse(
-        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        weights: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         function = _of_varied(self.functions[name], attributes, operands, varied)
         moving = tuple(operands[i] for i in varied)
+
+        def weighted(moving: Any) -> Any:
+            results = zip(weights, function(*moving), strict=True)
+            return sum([self._xp.sum(weight * result) for weight, result in results], 0.0)
+
         with np.errstate(all="ignore"):
-            pull, _ = self._autograd.make_vjp(lambda moving: function(*moving))(moving)
-            return [np.asarray(each) for each in pull(weights)]
+            return [np.asarray(each) for each in self._autograd.grad(weighted)(moving)]
 
 
 class _Jax:
@@ -264,12 +284,14 @@ class _Jax:
             "exp2": lambda _, x: xp.exp2(x),
             "softmax": lambda a, x: jax.nn.softmax(x, axis=tuple(a.axes)),
             "log_softmax": lambda a, x: jax.nn.log_softmax(x, axis=tuple(a.axes)),
+            **oracles_linear_algebra.jax_functions(xp),
         }
         self.functions = _numpy_like(xp, jax.lax.erf, jax.lax.erfc, jax.nn.sigmoid) | named | jax_functions(jax)
         self.functions |= oracles_special.of_jax()
 
-    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
-        return np.asarray(self.functions[name](attributes, *map(self._jax.numpy.asarray, operands)))
+    def values(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = self.functions[name](attributes, *map(self._jax.numpy.asarray, operands))
+        return [np.asarray(each) for each in _floating(found)]
 
     def forward(
         self,
@@ -278,18 +300,24 @@ class _Jax:
         operands: Sequence[np.ndarray],
         varied: Sequence[int],
         moves: Sequence[np.ndarray],
-    ) -> np.ndarray:
+    ) -> list[np.ndarray]:
         arrays = [self._jax.numpy.asarray(x) for x in operands]
         function = _of_varied(self.functions[name], attributes, arrays, varied)
-        return np.asarray(self._jax.jvp(function, tuple(arrays[i] for i in varied), tuple(moves))[1])
+        found = self._jax.jvp(function, tuple(arrays[i] for i in varied), tuple(moves))[1]
+        return [np.asarray(each) for each in found]
 
     def reverse(
-        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        weights: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         arrays = [self._jax.numpy.asarray(x) for x in operands]
         function = _of_varied(self.functions[name], attributes, arrays, varied)
         _, pull = self._jax.vjp(function, *[arrays[i] for i in varied])
-        return [np.asarray(each) for each in pull(self._jax.numpy.asarray(weights))]
+        return [np.asarray(each) for each in pull(tuple(map(self._jax.numpy.asarray, weights)))]
 
 
 class _Torch:
@@ -392,8 +420,9 @@ class _Torch:
         """Indices stay as they are: they are only looked at."""
         return [x if x.dtype.kind == "i" else self._torch.tensor(x) for x in arrays]
 
-    def value(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> np.ndarray:
-        return np.asarray(self.functions[name](attributes, *self._tensors(operands)).numpy())
+    def values(self, name: str, attributes: Any, operands: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = self.functions[name](attributes, *self._tensors(operands))
+        return [np.asarray(each.numpy()) for each in _floating(found)]
 
     def forward(
         self,
@@ -402,17 +431,23 @@ class _Torch:
         operands: Sequence[np.ndarray],
         varied: Sequence[int],
         moves: Sequence[np.ndarray],
-    ) -> np.ndarray:
+    ) -> list[np.ndarray]:
         tensors = self._tensors(operands)
         function = _of_varied(self.functions[name], attributes, tensors, varied)
         moving = tuple(tensors[i] for i in varied)
         with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # torch's own, inside torch
-            return np.asarray(self._torch.func.jvp(function, moving, tuple(self._tensors(moves)))[1].numpy())
+            found = self._torch.func.jvp(function, moving, tuple(self._tensors(moves)))[1]
+        return [np.asarray(each.numpy(force=True)) for each in found]
 
     def reverse(
-        self, name: str, attributes: Any, operands: Sequence[np.ndarray], varied: Sequence[int], weights: np.ndarray
+        self,
+        name: str,
+        attributes: Any,
+        operands: Sequence[np.ndarray],
+        varied: Sequence[int],
+        weights: Sequence[np.ndarray],
     ) -> list[np.ndarray]:
         tensors = self._tensors(operands)
         function = _of_varied(self.functions[name], attributes, tensors, varied)
         _, pull = self._torch.func.vjp(function, *[tensors[i] for i in varied])
-        return [each.numpy() for each in pull(self._tensors([weights])[0])]
+        return [each.numpy() for each in pull(tuple(self._tensors(weights)))]

@@ -32,11 +32,54 @@ def numpy_like(xp: Any) -> dict[str, Function]:
         "cholesky": lambda _, a: xp.linalg.cholesky(symmetric(a)),
         "triangular_solve": triangular_solve,
         "solve": lambda _, a, b: xp.linalg.solve(a, b),
+        "det": lambda _, a: xp.linalg.det(a),
+        "cofactors": lambda _, a: cofactors(xp, a),
+        "cofactors_along": lambda _, a, x: cofactors_along(xp, a, x),
+        "slogdet": lambda _, a: tuple(xp.linalg.slogdet(a)),
+        "qr": lambda _, a: qr(xp, a),
+        "eigh": lambda _, a: tuple(xp.linalg.eigh(symmetric(a))),
+        "svd": lambda _, a: tuple(xp.linalg.svd(a, full_matrices=False)),
     }
+
+
+def cofactors(xp: Any, a: Any) -> Any:
+    """Of regular matrices: the determinant times the inverse, transposed."""
+    return xp.linalg.det(a)[..., None, None] * xp.swapaxes(xp.linalg.inv(a), -1, -2)
+
+
+def cofactors_along(xp: Any, a: Any, x: Any) -> Any:
+    """Of regular matrices: what the product rule makes of `cofactors`."""
+    inverse, unit = xp.linalg.inv(a), xp.eye(a.shape[-1], dtype=a.dtype)
+    turned = inverse @ x
+    trace = xp.sum(turned * unit, (-2, -1))[..., None, None]
+    return xp.linalg.det(a)[..., None, None] * xp.swapaxes((trace * unit - turned) @ inverse, -1, -2)
+
+
+def qr(xp: Any, a: Any) -> tuple[Any, Any]:
+    """By the Cholesky factor of AᵀA, with the signs that LAPACK chooses."""
+    m, n = a.shape[-2:]
+    first = a[..., :, : min(m, n)]
+    factor = xp.linalg.cholesky(xp.swapaxes(first, -1, -2) @ first)
+    plain = getattr(a, "_value", a)
+    signs = np.sign(np.diagonal(np.linalg.qr(np.asarray(plain)).R, axis1=-2, axis2=-1))
+    q = first @ xp.linalg.inv(xp.swapaxes(factor, -1, -2)) * signs[..., None, :]
+    return q, xp.swapaxes(q, -1, -2) @ a
+
+
+def jax_functions(xp: Any) -> dict[str, Function]:
+    """What jax has, and autograd has not."""
+
+    def qr(a: Any) -> tuple[Any, Any]:
+        """Of the columns that make Q: jax does not differentiate it where there are more."""
+        q = xp.linalg.qr(a[..., : min(a.shape[-2:])]).Q
+        return q, xp.swapaxes(q, -1, -2) @ a
+
+    return {"qr": lambda _, a: qr(a)}
 
 
 def torch_functions(torch: Any) -> dict[str, Function]:
     """In torch."""
+    from torch._functorch import pyfunctorch
 
     def symmetric(a: Any) -> Any:
         return (a + a.mT) / 2.0
@@ -47,8 +90,29 @@ def torch_functions(torch: Any) -> dict[str, Function]:
             matrix, b, upper=attributes.lower is attributes.transposed, unitriangular=attributes.unit_diagonal
         )
 
+    def plain(a: Any) -> np.ndarray:
+        """The numbers of a tensor that is being differentiated."""
+        while torch._C._functorch.is_functorch_wrapped_tensor(a):
+            a = torch._C._functorch.get_unwrapped(a)
+        with pyfunctorch.temporarily_clear_interpreter_stack():
+            return np.asarray(a.detach().tolist()).reshape(tuple(a.shape))
+
+    def svd(a: Any) -> tuple[Any, Any, Any]:
+        """With the signs of LAPACK, which torch's library chooses otherwise where there are more columns than rows."""
+        u, s, vh = torch.linalg.svd(a, full_matrices=False)
+        expected = np.linalg.svd(plain(a), full_matrices=False).U
+        signs = torch.tensor(np.sign(np.sum(expected * plain(u), axis=-2)))
+        return u * signs[..., None, :], s, vh * signs[..., :, None]
+
     return {
         "cholesky": lambda _, a: torch.linalg.cholesky(symmetric(a)),
         "triangular_solve": triangular_solve,
         "solve": lambda _, a, b: torch.linalg.solve(a, b),
+        "det": lambda _, a: torch.linalg.det(a),
+        "cofactors": lambda _, a: cofactors(torch, a),
+        "cofactors_along": lambda _, a, x: cofactors_along(torch, a, x),
+        "slogdet": lambda _, a: tuple(torch.linalg.slogdet(a)),
+        "qr": lambda _, a: tuple(torch.linalg.qr(a)),
+        "eigh": lambda _, a: tuple(torch.linalg.eigh(symmetric(a))),
+        "svd": lambda _, a: svd(a),
     }

@@ -196,6 +196,16 @@ def _square(d: Drawing, op: Op) -> Sequence[Value]:
     return d.builder.emit_all(op, [_matrices(d, (*d.shape(0, 1), n, n))])
 
 
+def _rectangular(d: Drawing, op: Op) -> Sequence[Value]:
+    return d.builder.emit_all(op, [_matrices(d, (*d.shape(0, 1), d.integer(0, 3), d.integer(0, 3)))])
+
+
+def _cofactors_along(d: Drawing, op: Op) -> Sequence[Value]:
+    n = d.integer(0, 3)
+    matrices = _matrices(d, (*d.shape(0, 1), n, n))
+    return d.builder.emit_all(op, [matrices, d.of(matrices.type)])
+
+
 def _system(d: Drawing, op: Op) -> Sequence[Value]:
     n = d.integer(0, 3)
     matrices = _matrices(d, (*d.shape(0, 1), n, n))
@@ -279,6 +289,13 @@ _BY_NAME: dict[str, Recipe] = {
     "cholesky": _square,
     "triangular_solve": _system,
     "solve": _system,
+    "det": _square,
+    "cofactors": _square,
+    "cofactors_along": _cofactors_along,
+    "slogdet": _square,
+    "qr": _rectangular,
+    "eigh": _square,
+    "svd": _rectangular,
     "windows": _windows,
     "overlap_add": _overlap_add,
     "convolution": _convolution,

@@ -20,7 +20,7 @@ from gradwire_engine.ops.table import OPS
 from gradwire_engine.tangents import scale, sum_tangent
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import broadcast_to, cos, true, where
+from gradwire_engine.vocabulary import broadcast_to, cos, slice_axis, true, where
 
 TABLE = dict(OPS)
 against_autograd = "another engine"
@@ -127,6 +127,20 @@ def _max_sharing_nothing(attributes: Any, operands: Any, results: Any, tangents:
     shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
     top = broadcast_to(results[0].emit("reshape", attributes=type_shape(shape)), x.shape)
     return [sum_tangent(Masked(where(x.equals(top), t.value, 0.0)), axes)]
+
+
+def _only_the_first_result_moves(attributes: Any, operands: Any, results: Any, tangents: Any) -> Tangents:
+    """The right tangent of the first result; the others are said not to move."""
+    rule = TABLE["qr"].derivative
+    assert isinstance(rule, Jvp)
+    first, *others = rule.rule(attributes, operands, results, tangents)
+    return [first, *[None for _ in others]]
+
+
+def _last_result_of_the_first_row(attributes: Any, operands: Sequence[Value], batched: Any, size: int) -> Any:
+    *first, last = operands[0].builder.emit_all("eigh", operands, attributes)
+    row = slice_axis(last, 0, 0, 1)
+    return (*first, broadcast_to(row, last.shape) if row.shape[0] == 1 else last)
 
 
 def type_shape(shape: tuple[int, ...]) -> Any:
@@ -246,6 +260,16 @@ MISTAKES = (
         ("batch",),
     ),
     Mistake("a batch rule that does not move the axes", replace(TABLE["flip"], batch=_axes_not_moved), ("batch",)),
+    Mistake(
+        "a result, of several, whose tangent is left out",
+        replace(TABLE["qr"], derivative=Jvp(_only_the_first_result_moves)),
+        ("jvp", "second order", "masks", against_autograd),
+    ),
+    Mistake(
+        "a result, of several, of which all rows are the first one",
+        replace(TABLE["eigh"], batch=_last_result_of_the_first_row),
+        ("batch",),
+    ),
     Mistake("an evaluation in half precision", with_evaluation("sin", _half_precision), ("float32",)),
     Mistake("an evaluation that warns", with_evaluation("floor_divide", _warns), ("total",)),
     Mistake("an evaluation that raises", with_evaluation("remainder", _raises_at_zero), ("total",)),

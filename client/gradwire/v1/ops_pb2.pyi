@@ -350,6 +350,26 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     """
     OP_SOLVE: _Op.ValueType  # 212
     """(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
+    OP_DET: _Op.ValueType  # 213
+    """(a: F[…, n, n]) -> F[…], the determinant. First and second derivatives are exact at singular matrices too."""
+    OP_COFACTORS: _Op.ValueType  # 214
+    """(a: F[…, n, n]) -> F[…, n, n], the matrix of cofactors: the gradient of DET, without a division."""
+    OP_COFACTORS_ALONG: _Op.ValueType  # 215
+    """(a: F[…, n, n], x: F[…, n, n]) -> F[…, n, n], the derivative of COFACTORS at a in the direction x, without a division. Its own
+    derivative by a is NaN where a is singular and n > 2.
+    """
+    OP_SLOGDET: _Op.ValueType  # 216
+    """(a: F[…, n, n]) -> (sign: F[…], log of the absolute determinant: F[…]); (0, -inf) where a is singular."""
+    OP_QR: _Op.ValueType  # 217
+    """(a: F[…, m, n]) -> (Q: F[…, m, k], R: F[…, k, n]) with Q R = a, k the smaller of m and n; signs as LAPACK has them."""
+    OP_EIGH: _Op.ValueType  # 218
+    """(a: F[…, n, n]) -> (w: F[…, n], V: F[…, n, n]), eigenvalues in ascending order and eigenvectors of (a + aᵀ) / 2. Derivative:
+    eigenvectors of one repeated eigenvalue do not turn into each other.
+    """
+    OP_SVD: _Op.ValueType  # 219
+    """(a: F[…, m, n]) -> (U: F[…, m, k], s: F[…, k], Vᵀ: F[…, k, n]) with U diag(s) Vᵀ = a, k the smaller of m and n, s descending.
+    Derivative: vectors of one repeated singular value do not turn into each other.
+    """
     OP_ARGSORT: _Op.ValueType  # 230
     """Sorting and searching. The order is that of the numbers, -0.0 equal to 0.0, NaN after all others and equal to NaN.
 
@@ -733,6 +753,26 @@ OP_TRIANGULAR_SOLVE: Op.ValueType  # 211
 """
 OP_SOLVE: Op.ValueType  # 212
 """(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
+OP_DET: Op.ValueType  # 213
+"""(a: F[…, n, n]) -> F[…], the determinant. First and second derivatives are exact at singular matrices too."""
+OP_COFACTORS: Op.ValueType  # 214
+"""(a: F[…, n, n]) -> F[…, n, n], the matrix of cofactors: the gradient of DET, without a division."""
+OP_COFACTORS_ALONG: Op.ValueType  # 215
+"""(a: F[…, n, n], x: F[…, n, n]) -> F[…, n, n], the derivative of COFACTORS at a in the direction x, without a division. Its own
+derivative by a is NaN where a is singular and n > 2.
+"""
+OP_SLOGDET: Op.ValueType  # 216
+"""(a: F[…, n, n]) -> (sign: F[…], log of the absolute determinant: F[…]); (0, -inf) where a is singular."""
+OP_QR: Op.ValueType  # 217
+"""(a: F[…, m, n]) -> (Q: F[…, m, k], R: F[…, k, n]) with Q R = a, k the smaller of m and n; signs as LAPACK has them."""
+OP_EIGH: Op.ValueType  # 218
+"""(a: F[…, n, n]) -> (w: F[…, n], V: F[…, n, n]), eigenvalues in ascending order and eigenvectors of (a + aᵀ) / 2. Derivative:
+eigenvectors of one repeated eigenvalue do not turn into each other.
+"""
+OP_SVD: Op.ValueType  # 219
+"""(a: F[…, m, n]) -> (U: F[…, m, k], s: F[…, k], Vᵀ: F[…, k, n]) with U diag(s) Vᵀ = a, k the smaller of m and n, s descending.
+Derivative: vectors of one repeated singular value do not turn into each other.
+"""
 OP_ARGSORT: Op.ValueType  # 230
 """Sorting and searching. The order is that of the numbers, -0.0 equal to 0.0, NaN after all others and equal to NaN.
 
