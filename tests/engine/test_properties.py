@@ -89,7 +89,7 @@ def test_the_strategy_knows_every_op() -> None:
 def test_the_strategy_uses_every_op() -> None:
     used = set()
 
-    @holds(1_000, graphs())
+    @holds(2_000, graphs())
     def _(graph: Graph) -> None:
         used.update(node.op.name for node in graph.nodes)
 
