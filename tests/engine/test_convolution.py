@@ -32,6 +32,18 @@ def test_it_is_the_correlation_of_numpy() -> None:
     np.testing.assert_allclose(run(graph, x[None], w[None, None])[0][0], np.correlate(x, w, "full"), rtol=1e-13)
 
 
+@pytest.mark.parametrize("lengths", [(300, 290), (300, 5), (5, 5)], ids=str)
+@pytest.mark.parametrize("pad", [0, 3])
+def test_long_kernels_and_long_operands_give_the_same_sums(lengths: tuple[int, int], pad: int) -> None:
+    """The evaluation goes by positions or by elements of the kernel, whichever are fewer."""
+    n, k = lengths
+    x, w = RNG.integers(-9, 9, (2, n)).astype(float), RNG.integers(-9, 9, (4, 2, k)).astype(float)
+    graph = graph_of(lambda x, w: convolution(x, w, Convolution((1,), (pad,), (pad,), (1,))), f64(2, n), f64(4, 2, k))
+    padded = np.pad(x, [(0, 0), (pad, pad)])
+    expected = [[np.sum(padded[:, p : p + k] * each) for p in range(n + 2 * pad - k + 1)] for each in w]
+    np.testing.assert_array_equal(run(graph, x, w)[0], expected)
+
+
 def test_padding_contributes_nothing() -> None:
     """Not even 0 * inf, in values and in the derivative by the operand."""
     graph = graph_of(lambda x, w: convolution(x, w, Convolution((1,), (1,), (1,), (1,))), f64(1, 2), f64(1, 1, 3))

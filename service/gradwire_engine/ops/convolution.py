@@ -5,15 +5,16 @@ Layout, with B = shared leading axes, N = any axes of examples, S = spatial leng
     x: B + N + [C] + S,    w: B + [O, C / G] + K    ->    B + N + [O] + P
 
 P is the number of positions of the kernel on the padded axes. Output channel o sees the channels of its group only. The
-padding contributes nothing, not even 0 * inf. The evaluation adds up one matrix product for each element of the kernel,
-so that it needs no copy of x for each of them. With unit strides the transpose by x is a convolution again; by w, and
-with other strides, it is a contraction with `windows`.
+padding contributes nothing, not even 0 * inf. The evaluation adds up matrix products, each for as many elements of the
+kernel as its memory allows, so that it needs no copy of x for each of them. With unit strides the transpose by x is a
+convolution again; by w, and with other strides, it is a contraction with `windows`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -70,20 +71,16 @@ def _types(attributes: Convolution, operands: Sequence[TensorType]) -> tuple[Ten
 
 
 def _span(place: int, stride: int, low: int, length: int, count: int) -> tuple[slice, slice]:
-    """Which positions see an element of x through this place of the kernel, and which elements they see."""
+    """Which positions see an element of x through this place of the kernel, and which elements they see.
+
+    With position and place exchanged, and stride and dilation: which places see an element of x from this position.
+    """
     first = max(-(-(low - place) // stride), 0)
     last = min((length - 1 + low - place) // stride, count - 1)
     if last < first:
         return slice(0, 0), slice(0, 0)
     start = first * stride + place - low
     return slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
-
-
-def _add_products(target: Array, weights: Array, seen: Array, spatial: int) -> None:
-    """What one place of the kernel contributes, at all positions at once."""
-    if seen.size:
-        flat = np.ascontiguousarray(seen).reshape((*seen.shape[: seen.ndim - spatial], -1))
-        target += np.matmul(weights, flat).reshape(target.shape)
 
 
 def _evaluate(attributes: Convolution, x: Array, w: Array) -> Any:
@@ -94,20 +91,85 @@ def _evaluate(attributes: Convolution, x: Array, w: Array) -> Any:
     counts = positions(_padded(a, lengths), kernel, a.strides, a.dilations)
     assert counts is not None
     parts = x.reshape((*lead, groups, inputs, *lengths))
-    by_place = np.ascontiguousarray(np.moveaxis(w, range(b + 2, w.ndim), range(spatial)))
-    weights = by_place.reshape((*kernel, *lead[:b], *(1,) * (len(lead) - b), groups, outputs, inputs))
+    weights = w.reshape((*lead[:b], *(1,) * (len(lead) - b), groups, outputs, inputs, *kernel))
     result = np.zeros((*lead, groups, outputs, *counts), dtype=x.dtype)
-    whole = (slice(None),) * (len(lead) + 2)
-    for place in np.ndindex(*kernel):
+    if math.prod(counts) < math.prod(kernel):
+        _by_position(a, result, weights, parts)
+    else:
+        _by_place(a, result, weights, parts)
+    return result.reshape((*lead, groups * outputs, *counts))
+
+
+def _by_position(a: Convolution, result: Array, weights: Array, parts: Array) -> None:
+    """One product of matrix and vector for each position of the kernel."""
+    first = result.ndim - len(a.strides)
+    every: tuple[Any, ...] = (slice(None),) * first
+    for position in np.ndindex(*result.shape[first:]):
         spans = [
-            _span(i * dilation, stride, low, length, count)
-            for i, dilation, stride, low, length, count in zip(
-                place, a.dilations, a.strides, a.low, lengths, counts, strict=True
+            _span(p * stride, dilation, low, length, count)
+            for p, stride, dilation, low, length, count in zip(
+                position, a.strides, a.dilations, a.low, parts.shape[first:], weights.shape[first + 1 :], strict=True
             )
         ]
-        seen_from, seen = (whole + tuple(span[side] for span in spans) for side in (0, 1))
-        _add_products(result[seen_from], weights[place], parts[seen], spatial)
-    return result.reshape((*lead, groups * outputs, *counts))
+        seen = parts[(*every, *(source for _, source in spans))]
+        used = weights[(*every, slice(None), *(places for places, _ in spans))]
+        column = seen.reshape((*seen.shape[: first - 1], math.prod(seen.shape[first - 1 :]), 1))
+        product = np.matmul(used.reshape((*used.shape[:first], column.shape[-2])), column)
+        result[(*every, *position)] = product[..., 0]
+
+
+def _by_place(a: Convolution, result: Array, weights: Array, parts: Array) -> None:
+    """One product of matrices for some places of the kernel at a time, added up.
+
+    What the places see stands in as much memory as operand and result have. One at a time where the weights are not
+    finite, so that padding contributes nothing; or where rows have weights of their own, so that those of one row
+    decide nothing for another.
+    """
+    first = result.ndim - len(a.strides)
+    kernel = weights.shape[first + 1 :]
+    by_place = np.ascontiguousarray(np.moveaxis(weights, first, -1))
+    flat = by_place.reshape((*weights.shape[:first], math.prod(kernel), weights.shape[first]))
+    seen = max(math.prod((*parts.shape[:first], *result.shape[first:])), 1)
+    alone = a.batch_dims > 0 or not np.isfinite(weights).all()
+    together = 1 if alone else min(max((parts.size + result.size) // seen, 1), _MOST_TOGETHER)
+    places = np.ndindex(*kernel)
+    for start in range(0, math.prod(kernel), together):
+        spans = [
+            [
+                _span(i * dilation, stride, low, length, count)
+                for i, dilation, stride, low, length, count in zip(
+                    place, a.dilations, a.strides, a.low, parts.shape[first:], result.shape[first:], strict=True
+                )
+            ]
+            for place in islice(places, together)
+        ]
+        _add_products(result, flat[..., start : start + together, :], parts, spans)
+
+
+_MOST_TOGETHER = 64
+"""Places of a kernel that share one product: more gain nothing."""
+
+
+def _add_products(result: Array, weights: Array, parts: Array, spans: Sequence[Sequence[tuple[slice, slice]]]) -> None:
+    """What some places of the kernel contribute, at all positions that they see from."""
+    seeing = [(k, one) for k, one in enumerate(spans) if all(target.stop > target.start for target, _ in one)]
+    if not seeing:
+        return
+    axes = range(len(spans[0]))
+    firsts = [min(one[axis][0].start for _, one in seeing) for axis in axes]
+    lasts = [max(one[axis][0].stop for _, one in seeing) for axis in axes]
+    lead, inputs = parts.shape[: parts.ndim - len(axes) - 1], parts.shape[parts.ndim - len(axes) - 1]
+    lengths = tuple(last - first for first, last in zip(firsts, lasts, strict=True))
+    seen = np.zeros((*lead, len(spans), inputs, *lengths), dtype=parts.dtype)
+    every: tuple[Any, ...] = (slice(None),) * len(lead)
+    for k, one in seeing:
+        box = [slice(target.start - first, target.stop - first) for (target, _), first in zip(one, firsts, strict=True)]
+        seen[(*every, k, slice(None), *box)] = parts[(*every, slice(None), *(source for _, source in one))]
+    inner = len(spans) * inputs
+    columns = seen.reshape((*lead, inner, math.prod(lengths)))
+    product = np.matmul(weights.reshape((*weights.shape[:-2], inner)), columns)
+    target = result[(*every, slice(None), *(slice(*ends) for ends in zip(firsts, lasts, strict=True)))]
+    target += product.reshape(target.shape)
 
 
 def _product(attributes: Convolution, operands: Sequence[Value], index: int, tangent: Masked) -> Masked:
@@ -212,7 +274,7 @@ OPS: tuple[Op, ...] = (
         batch=_batch,
         attributes=Convolution,
         flops=_flops,
-        scratch=1.0,
+        scratch=(1.0, 2.0, 2.0),
         tests=TestData(
             cases=(
                 Case(((2, 2, 5), (3, 2, 2)), Convolution((1,), (0,), (0,), (1,))),
@@ -225,6 +287,8 @@ OPS: tuple[Op, ...] = (
                 Case(((3, 1, 2), (1, 1, 2)), Convolution((2,), (3,), (4,), (1,))),
                 Case(((2, 3, 2, 4), (2, 2, 2, 2)), Convolution((1,), (0,), (1,), (1,), 1, 1)),
                 Case(((2, 2, 4, 4), (2, 2, 2, 2)), Convolution((2,), (0,), (0,), (1,), 2, 1)),
+                Case(((2, 2, 4), (2, 2, 3)), Convolution((2,), (1,), (0,), (1,))),
+                Case(((2, 1, 3, 4), (1, 1, 2, 3)), Convolution((2, 1), (1, 0), (0, 0), (1, 1))),
                 Case(((0, 2, 3), (1, 2, 2)), Convolution((1,), (0,), (0,), (1,))),
                 Case(((1, 1, 1), (1, 1, 1)), Convolution((1,), (0,), (0,), (1,))),
             ),
