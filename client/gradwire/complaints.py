@@ -54,7 +54,8 @@ _INSTEAD: Final = {
 _MATH: Final = {
     "fabs": "np.abs", "pow": "np.power", "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
     "atan2": "np.arctan2", "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "fsum": "np.sum",
-    "erf": "gw.special.erf", "erfc": "gw.special.erfc", "dist": "np.linalg.norm", "prod": "np.prod",
+    "erf": "gw.special.erf", "erfc": "gw.special.erfc", "gamma": "gw.special.gamma",
+    "lgamma": "gw.special.gammaln", "dist": "np.linalg.norm", "prod": "np.prod",
     "sumprod": "np.dot",
 }  # fmt: skip
 _SAME_IN_NUMPY: Final = frozenset(
@@ -91,7 +92,20 @@ _SAME_IN_NUMPY: Final = frozenset(
 )
 
 _SPECIAL: Final = frozenset(
-    ["expit", "logit", "log_expit", "erf", "erfc", "logsumexp", "softmax", "log_softmax", "relu", "softplus"]
+    [
+        "expit",
+        "logit",
+        "log_expit",
+        "erf",
+        "erfc",
+        "logsumexp",
+        "softmax",
+        "log_softmax",
+        "relu",
+        "softplus",
+        "polygamma",
+        "multigammaln",
+    ]
 )
 
 _LATER: Final = frozenset(

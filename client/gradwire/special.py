@@ -12,10 +12,40 @@ from typing import Any
 
 import numpy as np
 
+from gradwire.activations import elu, gelu, leaky_relu, silu, swish
 from gradwire.convolutions import avg_pool, conv, conv_transpose, convolve, correlate, max_pool
-from gradwire.numpy_functions import elementwise
 from gradwire.numpy_functions.operands import axes_of, axis_of, emit, floating, wrong
+from gradwire.numpy_functions.special_functions import SPECIAL
 from gradwire.numpy_functions.updates import at_add, at_max, at_min, at_multiply, at_set
+from gradwire.random_numbers import random_bits, random_normal, random_uniform
+from gradwire.scipy_names import (
+    beta,
+    betaln,
+    digamma,
+    entr,
+    erfcinv,
+    erfcx,
+    erfinv,
+    exprel,
+    gamma,
+    gammaln,
+    gammasgn,
+    i0,
+    i0e,
+    i1,
+    i1e,
+    kl_div,
+    log_ndtr,
+    multigammaln,
+    ndtr,
+    ndtri,
+    polygamma,
+    psi,
+    rel_entr,
+    rgamma,
+    xlog1py,
+    xlogy,
+)
 from gradwire.tracing import Tracer
 from gradwire_engine.attributes import Axes
 
@@ -33,7 +63,7 @@ def _floats(x: Any) -> Any:
 def _elementwise(name: str, x: Any, plain: Callable[[Any], Any]) -> Array:
     if isinstance(x, Tracer):
         tracer = floating(x)
-        return tracer._trace.wrap(elementwise.SPECIAL[name](tracer._value))
+        return tracer._trace.wrap(SPECIAL[name](tracer._value))
     array = _floats(x)
     with np.errstate(all="ignore"):
         return np.asarray(plain(array)).astype(array.dtype)[()]
@@ -153,21 +183,55 @@ __all__ = [
     "at_multiply",
     "at_set",
     "avg_pool",
+    "beta",
+    "betaln",
     "conv",
     "conv_transpose",
     "convolve",
     "correlate",
+    "digamma",
+    "elu",
+    "entr",
     "erf",
     "erfc",
+    "erfcinv",
+    "erfcx",
+    "erfinv",
     "expit",
+    "exprel",
+    "gamma",
+    "gammaln",
+    "gammasgn",
+    "gelu",
+    "i0",
+    "i0e",
+    "i1",
+    "i1e",
+    "kl_div",
+    "leaky_relu",
     "log_expit",
+    "log_ndtr",
     "log_softmax",
     "logit",
     "logsumexp",
     "max_pool",
+    "multigammaln",
+    "ndtr",
+    "ndtri",
     "one_hot",
+    "polygamma",
+    "psi",
+    "random_bits",
+    "random_normal",
+    "random_uniform",
+    "rel_entr",
     "relu",
+    "rgamma",
+    "silu",
     "softmax",
     "softplus",
+    "swish",
     "top_k",
+    "xlog1py",
+    "xlogy",
 ]

@@ -28,6 +28,10 @@ SPECIAL = {
     "avg_pool", "conv", "conv_transpose", "convolve", "correlate", "max_pool",
     "at_add", "at_max", "at_min", "at_multiply", "at_set", "one_hot", "top_k",
     "erf", "erfc", "expit", "log_expit", "log_softmax", "logit", "logsumexp", "relu", "softmax", "softplus",
+    "beta", "betaln", "digamma", "gamma", "gammaln", "gammasgn", "multigammaln", "polygamma", "psi", "rgamma",
+    "entr", "erfcinv", "erfcx", "erfinv", "exprel", "kl_div", "log_ndtr", "ndtr", "ndtri", "rel_entr", "xlog1py",
+    "xlogy", "i0", "i0e", "i1", "i1e", "elu", "gelu", "leaky_relu", "silu", "swish",
+    "random_bits", "random_normal", "random_uniform",
 }  # fmt: skip
 
 

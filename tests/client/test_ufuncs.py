@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.client.evaluating import assert_like_numpy, traced
 
+import gradwire as gw
 from gradwire.errors import TracingError
 from gradwire.numpy_functions import elementwise
 
@@ -50,7 +51,7 @@ def test_a_ufunc_has_numpys_values_and_types(name: str, ufunc: np.ufunc, first: 
     operands = (x, y)[: ufunc.nin]
     types = numpy_types(ufunc, *[one.dtype for one in operands])
     integer = types is not None and types[0].kind == "i"
-    refused = integer and (name == "reciprocal" or name.startswith("bitwise"))
+    refused = integer and name == "reciprocal"
     if types is None or not SUPPORTED.issuperset(types) or refused:
         with pytest.raises(TracingError):
             traced(ufunc, *operands)
@@ -150,19 +151,71 @@ def test_dtype_argument() -> None:
     assert_like_numpy(lambda x: np.add(x, x, dtype=np.float64), np.float32([1.5, 2.5]))
 
 
-def test_special_ufuncs_by_scipys_own_names() -> None:
-    special = pytest.importorskip("scipy.special")
-    probabilities = np.array([1e-300, 1e-9, 0.3, 0.5, 0.5 + 1e-9, 0.74, 0.76, 1 - 1e-12])
-    points = np.array([-800.0, -3.0, 0.0, 1e-9, 2.0, 800.0])
-    for name in elementwise.SPECIAL:
-        function = getattr(special, name)
-        assert_like_numpy(function, probabilities if name == "logit" else points)
+POSITIVE = np.array([0.0, 1e-300, 1e-9, 0.3, 1.0, 1.5, 2.5, 20.0, 150.0])
+REAL = np.array([-800.0, -30.5, -3.0, -1.5, -1e-9, 0.0, 1e-9, 0.5, 2.0, 25.0, 800.0, np.inf, -np.inf, np.nan])
+PROBABILITIES = np.array([0.0, 1e-300, 1e-9, 0.3, 0.5, 0.5 + 1e-9, 0.74, 0.76, 1 - 1e-12, 1.0])
+WITH_POLES = np.array([-2.5, -1.25, -0.3, 0.0, -0.0, 0.1, 0.49, 0.5, 1.0, 3.7, 20.0, 171.0, np.inf, np.nan])
+POINTS = {
+    "logit": PROBABILITIES, "ndtri": PROBABILITIES, "erfcinv": PROBABILITIES * 2, "erfinv": PROBABILITIES,
+    "gammaln": WITH_POLES, "gamma": WITH_POLES, "psi": WITH_POLES, "gammasgn": np.append(WITH_POLES, -1.0),
+    "rgamma": np.append(WITH_POLES[:-2], [-1.0, -4.0, -200.0]), "beta": POSITIVE[1:-1], "betaln": POSITIVE,
+    "entr": np.append(POSITIVE, -1.0), "i0": REAL[:-2] / 2, "i1": REAL[:-2] / 2, "exprel": REAL[1:-2],
+    "cosm1": REAL[1:10], "erfcx": REAL[1:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", elementwise.SPECIAL)
+def test_special_ufuncs_by_scipys_own_names(name: str) -> None:
+    """Every pair of points where there are two operands."""
+    function = getattr(pytest.importorskip("scipy.special"), name)
+    points = POINTS.get(name, REAL)
+    if function.nin == 2:
+        points = POINTS.get(name, np.append(POSITIVE, -1.0))
+        assert_like_numpy(function, points[:, np.newaxis], points)
+        assert_like_numpy(function, np.float32([0.25, 0.75]), np.float32([[0.5], [0.3]]))
+        assert_like_numpy(lambda x: function(0.5, x), np.float32([0.25, 0.75]))
+    else:
+        assert_like_numpy(function, points)
         assert_like_numpy(function, np.float32([0.25, 0.75]))
+
+
+def test_bits_of_integers_shifts_and_common_divisors() -> None:
+    for dtype in (np.int32, np.int64):
+        limits = np.iinfo(dtype)
+        x = np.array([0, 1, -1, 6, -10, limits.max, limits.min], dtype)
+        y = np.array([3, -5, limits.max], dtype)
+        n = np.array([0, 1, 5, limits.bits - 1, limits.bits, -1], dtype)
+        for apply in (operator.and_, operator.or_, operator.xor):
+            assert_like_numpy(lambda x, y, apply=apply: apply(x, y), x[:, np.newaxis], y)
+            assert_like_numpy(lambda x, apply=apply: (apply(x, 12), apply(12, x)), x)
+        for apply in (operator.lshift, operator.rshift):
+            assert_like_numpy(lambda x, n, apply=apply: apply(x, n), x[:, np.newaxis], n)
+            assert_like_numpy(lambda x, apply=apply: (apply(x, 2), apply(5, x)), x)
+        assert_like_numpy(lambda x, y: (np.gcd(x, y), np.fmod(x, y)), x[:, np.newaxis], y)
+        assert_like_numpy(lambda x: (np.lcm(x, 4), np.lcm(0, x), ~x), x[:5])
+    with pytest.raises(TracingError, match="int8"):
+        traced(lambda x: x << x, np.array([True]))
+
+
+def test_signs_and_scales() -> None:
+    x = np.array([0.0, -0.0, 1.5, -1.5, np.inf, -np.inf])
+    assert_like_numpy(lambda x: (np.signbit(x), np.copysign(2.0, x), np.copysign(x, -1.0)), x)
+    assert np.signbit(traced(lambda x: np.copysign(0.0, x), -1.0))
+    finite = np.array([0.0, 1.0, -1.5, 1e-300, 3e-320, 1e300])
+    powers = np.array([[0], [3], [-4], [1100], [-1100], [-1000], [2098], [10**6], [-(10**6)]])
+    assert_like_numpy(np.ldexp, finite, powers, rtol=0.0)
+    single, exponents = np.float32([1.0, -1.5, 1e-38, 3e38]), np.int32([[0], [130], [-140], [10**6]])
+    assert_like_numpy(np.ldexp, single, exponents, rtol=0.0)
+
+
+def test_the_remainder_of_fmod_has_a_derivative_at_zero() -> None:
+    for at, by_x, by_y in ((0.0, 1.0, 0.0), (5.5, 1.0, -2.0), (-5.5, 1.0, 2.0)):
+        assert gw.grad(np.fmod, argnums=(0, 1))(at, 2.0) == (by_x, by_y)
 
 
 def test_a_ufunc_without_meaning_is_refused_by_name() -> None:
     special = pytest.importorskip("scipy.special")
-    for function in (np.nextafter, np.copysign, special.gammaln, np.frompyfunc(lambda x, y: x, 2, 1)):
+    for function in (np.nextafter, np.spacing, special.zetac, np.frompyfunc(lambda x, y: x, 2, 1)):
         with pytest.raises(TracingError, match=function.__name__.split(" ")[0].strip("?<")):
             traced(lambda x, function=function: function(*[x] * function.nin), np.ones(2))
 

@@ -7,7 +7,7 @@ numpy's own answer (`promotion.loop_types`); the rule sees operands in that type
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,20 +26,12 @@ from gradwire.numpy_functions.operands import (
     value_as,
     xp,
 )
+from gradwire.numpy_functions.special_functions import SPECIAL, Rule, op
 from gradwire.promotion import loop_types
 from gradwire.tracing import Tracer
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import astype, floor_divide, integer_power, isnan, where
-
-Rule = Callable[..., Any]
-
-
-def _op(name: str) -> Rule:
-    def rule(x: Value, *others: Value) -> Value:
-        return x.emit(name, *others)
-
-    return rule
 
 
 def _on_bool(name: str, for_bool: str) -> Rule:
@@ -75,15 +67,6 @@ def _truth(name: str) -> Rule:
     return rule
 
 
-def _bitwise(name: str, ufunc: str) -> Rule:
-    def rule(x: Value, *others: Value) -> Value:
-        if x.dtype is not DType.BOOL:
-            raise TracingError(at_user_line(f"np.{ufunc} of integers is not among the operations of this version"))
-        return x.emit(name, *others)
-
-    return rule
-
-
 def _invert(x: Value) -> Value:
     return ~x if x.dtype is DType.BOOL else -1 - x
 
@@ -114,7 +97,36 @@ def _reciprocal(x: Value) -> Value:
 
 def _fmod(x: Value, y: Value) -> Value:
     """The remainder with the sign of x."""
-    return x.emit("sign") * x.emit("abs").emit("remainder", y.emit("abs"))
+    if x.dtype.is_floating:
+        size = y.emit("abs")
+        return where(x < 0.0, -((-x).emit("remainder", size)), x.emit("remainder", size))
+    remainder = x.emit("remainder", y)
+    signs_differ = (x < 0).emit("logical_xor", y < 0)
+    return where(signs_differ & remainder.differs(0), remainder - y, remainder)
+
+
+def _lcm(x: Value, y: Value) -> Value:
+    return floor_divide(x.emit("abs"), x.emit("gcd", y)) * y.emit("abs")
+
+
+def _signbit(x: Value) -> Value:
+    """Whether the sign is set, that of -0.0 too; false for NaN."""
+    return where(x.equals(0.0), x.emit("reciprocal"), x) < 0.0
+
+
+def _copysign(x: Value, y: Value) -> Value:
+    size = x.emit("abs")
+    return where(_signbit(y), -size, size)
+
+
+def _ldexp(x: Value, n: Value) -> Value:
+    """x times 2 to the power n, in three steps: one factor alone may be no number where the result is."""
+    limit = 2200 if x.dtype is DType.FLOAT64 else 300
+    n = n.emit("maximum", n.like(-limit)).emit("minimum", n.like(limit))
+    third = floor_divide(n, n.like(3))
+    for part in (third, third, n - third * 2):
+        x = x * astype(part, x.dtype).emit("exp2")
+    return x
 
 
 def _divmod(x: Value, y: Value) -> tuple[Value, Value]:
@@ -129,18 +141,6 @@ def _modf(x: Value) -> tuple[Value, Value]:
 def _logaddexp2(x: Value, y: Value) -> Value:
     scale = math.log(2.0)
     return (x * scale).emit("logaddexp", y * scale) * (1.0 / scale)
-
-
-def _logit(x: Value) -> Value:
-    """log(x / (1 - x)); by atanh where that form cancels, near 1/2."""
-    middle = ((x - 0.5).emit("abs")) < 0.25
-    near = where(middle, x, 0.5)
-    far = where(middle, x.like(0.25), x)
-    return where(middle, (near * 2.0 - 1.0).emit("atanh") * 2.0, far.emit("log") - (-far).emit("log1p"))
-
-
-def _log_expit(x: Value) -> Value:
-    return -((-x).emit("softplus"))
 
 
 _SAME_NAME: Final = [
@@ -178,7 +178,7 @@ _SAME_NAME: Final = [
 ]
 
 _NUMPY: Final[dict[np.ufunc, Rule]] = {
-    **{getattr(np, name): _op(name) for name in _SAME_NAME},
+    **{getattr(np, name): op(name) for name in _SAME_NAME},
     np.add: _on_bool("add", "logical_or"),
     np.multiply: _on_bool("multiply", "logical_and"),
     np.maximum: _on_bool("maximum", "logical_or"),
@@ -188,20 +188,20 @@ _NUMPY: Final[dict[np.ufunc, Rule]] = {
     np.positive: _same,
     np.conjugate: _same,
     np.absolute: _absolute,
-    np.fabs: _op("abs"),
+    np.fabs: op("abs"),
     np.reciprocal: _reciprocal,
-    np.power: _op("pow"),
-    np.float_power: _op("pow"),
+    np.power: op("pow"),
+    np.float_power: op("pow"),
     np.fmod: _fmod,
     np.divmod: _divmod,
     np.modf: _modf,
-    np.arcsin: _op("asin"),
-    np.arccos: _op("acos"),
-    np.arctan: _op("atan"),
-    np.arctan2: _op("atan2"),
-    np.arcsinh: _op("asinh"),
-    np.arccosh: _op("acosh"),
-    np.arctanh: _op("atanh"),
+    np.arcsin: op("asin"),
+    np.arccos: op("acos"),
+    np.arctan: op("atan"),
+    np.arctan2: op("atan2"),
+    np.arcsinh: op("asinh"),
+    np.arccosh: op("acosh"),
+    np.arctanh: op("atanh"),
     np.logaddexp2: _logaddexp2,
     np.deg2rad: lambda x: x * (math.pi / 180.0),
     np.radians: lambda x: x * (math.pi / 180.0),
@@ -218,24 +218,18 @@ _NUMPY: Final[dict[np.ufunc, Rule]] = {
     np.logical_or: _truth("logical_or"),
     np.logical_xor: _truth("logical_xor"),
     np.logical_not: _truth("logical_not"),
-    np.bitwise_and: _bitwise("logical_and", "bitwise_and"),
-    np.bitwise_or: _bitwise("logical_or", "bitwise_or"),
-    np.bitwise_xor: _bitwise("logical_xor", "bitwise_xor"),
+    np.bitwise_and: _on_bool("bitwise_and", "logical_and"),
+    np.bitwise_or: _on_bool("bitwise_or", "logical_or"),
+    np.bitwise_xor: _on_bool("bitwise_xor", "logical_xor"),
+    np.left_shift: op("left_shift"),
+    np.right_shift: op("right_shift"),
     np.invert: _invert,
+    np.gcd: op("gcd"),
+    np.lcm: _lcm,
+    np.signbit: _signbit,
+    np.copysign: _copysign,
+    np.ldexp: _ldexp,
 }
-
-SPECIAL: Final[Mapping[str, Rule]] = {
-    "expit": _op("expit"),
-    "logit": _logit,
-    "log_expit": _log_expit,
-    "erf": _op("erf"),
-    "erfc": _op("erfc"),
-    "cbrt": _op("cbrt"),
-    "exp2": _op("exp2"),
-    "expm1": _op("expm1"),
-    "log1p": _op("log1p"),
-}
-"""Ufuncs of scipy.special, by name."""
 
 _REDUCTIONS: Final[dict[np.ufunc, str]] = {
     np.add: "sum",

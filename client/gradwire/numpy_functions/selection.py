@@ -20,6 +20,7 @@ from gradwire.numpy_functions.operands import (
     broadcast_shapes,
     cast,
     dtype_of,
+    emit,
     floating,
     integer,
     lift,
@@ -35,6 +36,7 @@ from gradwire.numpy_functions.operands import (
 from gradwire.promotion import common_type
 from gradwire.tracing import Tracer
 from gradwire_engine import vocabulary
+from gradwire_engine.attributes import Order
 from gradwire_engine.types import DType
 
 _NO = np._NoValue
@@ -219,11 +221,14 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 
 
 def sinc(x: Any) -> Any:
-    """numpy.sinc: sin(pi x) / (pi x), and 1 at 0 (the derivative there is 0)."""
+    """numpy.sinc: sin(pi x) / (pi x), and 1 at 0, where derivatives are right to every order."""
+    return emit(floating(x) * np.pi, "sinc", attributes=Order(0))
+
+
+def i0(x: Any) -> Any:
+    """numpy.i0: the modified Bessel function of the first kind of order 0."""
     array = floating(x)
-    zero = xp.equal(array, 0)
-    y = np.pi * where(zero, 1.0, array)
-    return where(zero, 1.0, xp.sin(y) / y)
+    return xp.exp(xp.abs(array)) * emit(array, "ive", attributes=Order(0))
 
 
 # arrays like others, and what is known without numbers
@@ -293,6 +298,7 @@ TABLE: Table = {
     np.imag: lambda val: xp.zeros_like(val),
     np.trapezoid: trapezoid,
     np.sinc: sinc,
+    np.i0: i0,
     np.full_like: full_like,
     np.zeros_like: _like(0),
     np.ones_like: _like(1),

@@ -36,8 +36,8 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 
 
-def _threefry(key: Array, counter: Array) -> Any:
-    """The low half of an integer is its first word."""
+def threefry(key: Array, counter: Array) -> Any:
+    """64 random bits for each counter, under a key. The low half of an integer is its first word."""
     first, second = key.astype(np.uint32), (key >> 32).astype(np.uint32)
     keys = (first, second, first ^ second ^ _PARITY)
     x, y = counter.astype(np.uint32), (counter >> 32).astype(np.uint32)
@@ -68,7 +68,7 @@ OPS = (
         name="random_bits",
         arity=2,
         types=_random_types,
-        evaluate=lambda _, key, counter: _threefry(key, counter),
+        evaluate=lambda _, key, counter: threefry(key, counter),
         derivative=Zero(),
         batch=stacked("random_bits"),
         flops=120.0,
