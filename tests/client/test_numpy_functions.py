@@ -234,6 +234,7 @@ CASES: list[Case] = [
     (np.trapezoid, lambda x: np.trapezoid(x, dx=0.5), (MATRIX,)),
     (np.trapezoid, lambda x: np.trapezoid(x, np.arange(3.0) ** 2, axis=0), (MATRIX,)),
     (np.sinc, np.sinc, (MATRIX,)),
+    (np.i0, np.i0, (MATRIX,)),
     (np.piecewise, lambda x: np.piecewise(x, [x < -1, x > 1], [-1, lambda y: y * 2, lambda y: y * y]), (MATRIX,)),
     (np.piecewise, lambda x: np.piecewise(x, x > 0, [1, 2]), (VECTOR,)),
     (np.gradient, np.gradient, (MATRIX,)),
