@@ -209,3 +209,40 @@ def test_what_does_not_fit_is_refused_with_the_users_line(call: Any, message: st
     with pytest.raises(gw.ShapeError, match=message) as refused:
         traced(call, np.ones((2, 5)))
     assert "test_convolutions.py" in str(refused.value)
+
+
+def test_what_a_pool_does_not_select_hurts_no_derivative() -> None:
+    """The slope of the root at 0 is infinite, and 0 is not the largest."""
+    at = np.array([0.0, 4.0, 0.0, 9.0])
+
+    def function(x: Any) -> Any:
+        return np.sum(gw.special.max_pool(np.sqrt(x), 2))
+
+    expected = [0.0, 1 / 4, 0.0, 1 / 6]
+    np.testing.assert_allclose(gw.grad(function)(at), expected)
+    np.testing.assert_allclose(gw.jacfwd(function)(at), expected)
+
+
+def test_windows_that_are_all_padding_or_not_a_number() -> None:
+    x = np.array([1.0, np.nan, 2.0])
+    assert_same(
+        traced(lambda x: gw.special.max_pool(x, 1, padding=1), x), np.array([-np.inf, 1.0, np.nan, 2.0, -np.inf])
+    )
+    gradient = gw.grad(lambda x: np.sum(gw.special.max_pool(x, 1, padding=1)[1:2]))
+    np.testing.assert_array_equal(gradient(x), [1.0, 0.0, 0.0])
+    with np.errstate(invalid="ignore"):
+        expected = gw.special.avg_pool(x, 1, padding=1)
+    assert_same(traced(lambda x: gw.special.avg_pool(x, 1, padding=1), x), expected)
+
+
+def test_jacobians_by_operand_and_weights_agree_in_both_modes() -> None:
+    x, w = some(1, 4, 5), some(2, 2, 3)
+
+    def function(x: Any, w: Any) -> Any:
+        return np.tanh(gw.special.conv(x, w, strides=2, padding=1, groups=2))
+
+    for forward, reverse in zip(
+        gw.jacfwd(function, argnums=(0, 1))(x, w), gw.jacrev(function, argnums=(0, 1))(x, w), strict=True
+    ):
+        np.testing.assert_allclose(forward, reverse, rtol=1e-12, atol=1e-14)
+    gw.check_grads(function, (x, w), order=2)

@@ -20,7 +20,7 @@ from gradwire_engine.ops.table import OPS
 from gradwire_engine.tangents import scale, sum_tangent
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import broadcast_to, cos, slice_axis, true, where
+from gradwire_engine.vocabulary import broadcast_to, cos, flip, slice_axis, true, where
 
 TABLE = dict(OPS)
 against_autograd = "another engine"
@@ -72,6 +72,33 @@ def unmasked(tangents: Tangents) -> Tangents:
 
 def all_known_to_be_zero(tangents: Tangents) -> Tangents:
     return [None if t is None else Masked(t.value, ~true(t.value.builder, t.value.shape)) for t in tangents]
+
+
+def turned(tangents: Tangents) -> Tangents:
+    return [None if t is None else Masked(flip(t.value, [len(t.value.shape) - 1])) for t in tangents]
+
+
+def _windows_of_which_the_last_one_counts(attributes: Any, x: np.ndarray) -> np.ndarray:
+    count = len(attributes.shape)
+    first = x.ndim - 2 * count
+    result = np.zeros((*x.shape[:first], *attributes.shape), dtype=x.dtype)
+    for place in np.ndindex(*x.shape[first:]):
+        position, element = place[:count], place[count:]
+        at = [
+            p * s + i * d
+            for p, s, i, d in zip(position, attributes.strides, element, attributes.dilations, strict=True)
+        ]
+        result[(..., *at)] = x[(..., *place)]
+    return result
+
+
+def _weights_of_the_first_row(
+    attributes: Any, operands: Sequence[Value], batched: Sequence[bool], size: int
+) -> tuple[Value, ...]:
+    x, w = operands
+    if batched[1] and size == 3:
+        w = broadcast_to(slice_axis(w, 0, 0, 1), w.shape)
+    return TABLE["convolution"].batch(attributes, (x, w), batched, size)
 
 
 def _writes_into_its_operand(_: Any, x: np.ndarray) -> np.ndarray:
@@ -241,6 +268,21 @@ MISTAKES = (
     ),
     Mistake(
         "a transposed contraction twice too large", transposed_by("dot_general", doubled), ("adjoint", against_autograd)
+    ),
+    Mistake(
+        "a transposed convolution that does not turn the kernel round",
+        transposed_by("convolution", turned),
+        ("adjoint", against_autograd),
+    ),
+    Mistake(
+        "windows that overwrite each other where they overlap",
+        with_evaluation("overlap_add", _windows_of_which_the_last_one_counts),
+        ("adjoint", against_autograd),
+    ),
+    Mistake(
+        "a convolution of all rows with the weights of the first",
+        replace(TABLE["convolution"], batch=_weights_of_the_first_row),
+        ("batch",),
     ),
     Mistake("a transpose that loses what is known to be zero", transposed_by("reshape", unmasked), ("masks",)),
     Mistake("a transpose that knows too much to be zero", transposed_by("flip", all_known_to_be_zero), ("masks",)),
