@@ -245,13 +245,26 @@ def endless_recursion(function: str, error: RecursionError) -> TracingError:
     return TracingError(at_line(text, deepest_location(error)))
 
 
+_SIGNAL: Final = re.compile(r"(?<!\bnp\.)(?<!\bnumpy\.)\b(?:fft|oa)?(convolve|correlate)(?:2d)?\b")
+
+
+def _named_by_scipy(line: str) -> tuple[str, str] | None:
+    """A function of scipy in a line, and the one of `gw.special` that does the same."""
+    name = next((name for name in re.findall(r"\w+", line) if name in _SPECIAL), None)
+    if name is not None:
+        return name, name
+    found = _SIGNAL.search(line)
+    return None if found is None else (found[0], found[1])
+
+
 def array_conversion(type: TensorType) -> TracingError:
     """The complaint about np.asarray, np.array and everything that calls them."""
     location = user_location()
     line = location.text if location else ""
-    special = next((name for name in re.findall(r"\w+", line) if name in _SPECIAL), None)
+    special = _named_by_scipy(line)
     if special is not None:
-        return TracingError(at_user_line(f"{special} is not traced by its scipy name. Write gw.special.{special}"))
+        name, ours = special
+        return TracingError(at_user_line(f"{name} is not traced by its scipy name. Write gw.special.{ours}"))
     if re.search(r"\bnp\.linalg\.(\w+)|\bscipy\b", line):
         text = f"this function does not take traced values ({type})"
     elif _writes_element(line):

@@ -184,6 +184,12 @@ def mismatched(x: Any) -> Any:
     return x + np.zeros(4)
 
 
+def scipy_convolution(x: Any) -> Any:
+    from scipy.signal import fftconvolve
+
+    return fftconvolve(x, x)
+
+
 def scipy_logsumexp(x: Any) -> Any:
     from scipy.special import logsumexp
 
@@ -245,6 +251,7 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (attribute, "x.iloc[0]", r"no attribute 'iloc'"),
     (unknown_attribute, "x.foo", "no attribute 'foo'"),
     (mismatched, "x + np.zeros(4)", "could not be broadcast"),
+    (scipy_convolution, "return fftconvolve(x, x)", "Write gw.special.convolve"),
     (scipy_logsumexp, "return logsumexp(x)", "Write gw.special.logsumexp"),
     (ragged, "[[x[0], x[1]], [x[2]]]", "different lengths.*np.where"),
     (ragged_numbers, "[[1.0, 2.0, 3.0], [4.0]]", "different lengths.*np.where"),
