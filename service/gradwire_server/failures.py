@@ -1,13 +1,19 @@
-"""A refusal or failure on its way from a child process to the front: reason, message, path, details, and a log text."""
+"""Refusals and failures on their way from a child process to the front: of a whole task, or of some of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from gradwire_engine.errors import EngineError, LimitError
 from gradwire_server.frames import ChannelClosed, pack_parts, unpack_parts
-from gradwire_server.tasks import Bytes
+from gradwire_server.tasks import Bytes, RowError
+
+if TYPE_CHECKING:
+    from gradwire_engine.execute.steps import RowFailure
 
 _MESSAGE = 4096
 _LOG = 16384
@@ -58,6 +64,30 @@ class Failure:
             log=log,
             details=dict(zip(details[::2], details[1::2], strict=True)),
         )
+
+
+def pack_rows(failures: Sequence[RowFailure]) -> list[Bytes]:
+    """Rows without a result as a payload: reason, message and row numbers of those that failed alike."""
+    alike: dict[tuple[str, str], list[int]] = {}
+    for one in failures:
+        alike.setdefault((one.reason, one.message[:_MESSAGE]), []).append(one.row)
+    parts: list[Bytes] = []
+    for (reason, message), rows in alike.items():
+        parts += [reason.encode(), message.encode("utf-8", "replace"), np.asarray(rows, dtype=np.int64).tobytes()]
+    return pack_parts(parts)
+
+
+def unpack_rows(payload: memoryview) -> tuple[RowError, ...]:
+    """From a payload, in the order of the rows."""
+    parts = unpack_parts(payload)
+    if len(parts) % 3 or any(len(rows) % 8 for rows in parts[2::3]):
+        raise ChannelClosed(f"failed rows of {len(parts)} parts")
+    found = []
+    for reason, message, rows in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        texts = bytes(reason).decode("utf-8", "replace"), bytes(message).decode("utf-8", "replace")
+        numbers = np.frombuffer(rows, dtype=np.int64).tolist()
+        found += [RowError(row=row, reason=texts[0], message=texts[1]) for row in numbers]
+    return tuple(sorted(found, key=lambda one: one.row))
 
 
 def limit_details(*, limit: float, unit: str, name: str = "", value: float | None = None) -> dict[str, str]:

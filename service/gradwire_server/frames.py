@@ -41,7 +41,7 @@ class Kind(enum.IntEnum):
     DROP_CONSTANT = 5  # slot
     RUN = 6  # slot of the plan, rows, memory bytes, inputs, outputs [blocks]
     EXPLAIN = 7  # 0 forward or 1 reverse, inputs, seeds, most values, most bytes [blocks, then program and types]
-    DONE = 8  # nanoseconds of computation, number of the executor [explanation]
+    DONE = 8  # nanoseconds of computation, number of the executor, rows that failed [explanation, or these rows]
     FAILED = 9  # [texts]
     PREPARE = 10  # [layout, program]
     PREPARED = 11  # [parts]

@@ -19,22 +19,29 @@ import numpy as np
 import numpy.typing as npt
 
 from gradwire_engine.errors import EngineError
+from gradwire_engine.execute.steps import RowFailure
 from gradwire_engine.types import TensorType
 from gradwire_server.arena import mapped
 from gradwire_server.blocks import IN_ARENA, Block, unpack_blocks, unpack_type
-from gradwire_server.failures import Failure, limit_details
+from gradwire_server.failures import Failure, limit_details, pack_rows
 from gradwire_server.frames import EXECUTORS, Channel, ChannelClosed, Frame, Kind, unpack_parts
 from gradwire_server.resources import return_free_memory
 from gradwire_server.tasks import Bytes
 
 Raw = npt.NDArray[np.uint8]
+_Done = tuple[tuple[int, int, int], Sequence[Bytes]]
+"""The integers and the payload of a DONE frame."""
 
 
 class Executable(Protocol):
     """A compiled plan."""
 
-    def run(self, inputs: Sequence[np.ndarray], rows: int, *, memory_bytes: int | None = None) -> Sequence[np.ndarray]:
-        """The outputs for a batch of `rows`, in slices of rows where they would need more than `memory_bytes`."""
+    def run_rows(
+        self, inputs: Sequence[np.ndarray], rows: int, *, memory_bytes: int | None = None
+    ) -> tuple[Sequence[np.ndarray], Sequence[RowFailure]]:
+        """The outputs for a batch of `rows`, in slices of rows where they would need more than `memory_bytes`; and the
+        rows that have no result.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +136,7 @@ class TaskLoop:
             details=limit_details(name="worker-memory", limit=self._memory_bytes, unit="bytes"),
         )
 
-    def _attempt(self, frame: Frame) -> Failure | tuple[tuple[int, int], Sequence[Bytes]] | None:
+    def _attempt(self, frame: Frame) -> Failure | _Done | None:
         """What to answer; None where the memory did not suffice.
 
         While MemoryError is handled its traceback holds what filled the memory: so this only returns, which frees it.
@@ -143,7 +150,7 @@ class TaskLoop:
         except Exception:
             return Failure.internal(traceback.format_exc())
 
-    def _run(self, frame: Frame) -> tuple[tuple[int, int], Sequence[Bytes]]:
+    def _run(self, frame: Frame) -> _Done:
         slot, rows, memory_bytes, input_count, output_count = frame.arguments
         plan = self._compiled.get(slot) or self._compile(slot)
         blocks, _ = unpack_blocks(frame.payload, input_count + output_count)
@@ -152,13 +159,14 @@ class TaskLoop:
             self._tensor(block, type.with_rows(rows), writable=False)
             for block, type in zip(blocks[:input_count], plan.inputs, strict=True)
         ]
-        outputs = plan.executable.run(inputs, rows, memory_bytes=memory_bytes)
+        outputs, failures = plan.executable.run_rows(inputs, rows, memory_bytes=memory_bytes)
         for block, type, output in zip(blocks[input_count:], plan.outputs, outputs, strict=True):
             target = self._tensor(block, type.with_rows(rows), writable=True)
             if output.dtype != target.dtype or output.shape != target.shape:
                 raise ValueError(f"plan made {output.dtype}{output.shape}, expected {target.dtype}{target.shape}")
             np.copyto(target, output)
-        return (time.perf_counter_ns() - started, EXECUTORS[plan.executor]), ()
+        arguments = (time.perf_counter_ns() - started, EXECUTORS[plan.executor], len(failures))
+        return arguments, pack_rows(failures) if failures else ()
 
     def _compile(self, slot: int) -> CompiledPlan:
         """Compile with the collector off (a large graph is millions of objects, none garbage), then set them aside."""
@@ -171,7 +179,7 @@ class TaskLoop:
         gc.freeze()
         return plan
 
-    def _explain(self, frame: Frame) -> tuple[tuple[int, int], Sequence[Bytes]]:
+    def _explain(self, frame: Frame) -> _Done:
         reverse, input_count, seed_count, max_values, max_bytes = frame.arguments
         blocks, rest = unpack_blocks(frame.payload, input_count + seed_count)
         program, *types = unpack_parts(rest)
@@ -184,7 +192,7 @@ class TaskLoop:
                 f"the trace table has {len(table):,} bytes, a message holds {max_bytes:,}; explain a smaller graph",
                 reason="EXPLAIN_TOO_LARGE",
             )
-        return (time.perf_counter_ns() - started, EXECUTORS["reference"]), (table,)
+        return (time.perf_counter_ns() - started, EXECUTORS["reference"], 0), (table,)
 
     def _bytes(self, block: Block) -> Raw:
         if block.slot == IN_ARENA:

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from gradwire_engine.types import TensorType
 from gradwire_server.arena import Arena, ArenaFull
 from gradwire_server.blocks import Block, pack_blocks, pack_type
-from gradwire_server.failures import Failure, limit_details
+from gradwire_server.failures import Failure, limit_details, unpack_rows
 from gradwire_server.frames import EXECUTORS, ChannelClosed, Frame, Kind, pack_parts
 from gradwire_server.process import ChildProcess
 from gradwire_server.tasks import Cause, ExplainTask, Task, TaskFailed, TaskInput, TaskResult, WorkerLimits, WorkerLost
@@ -191,11 +191,16 @@ class WorkerProcess:
         if reply.kind == Kind.FAILED:
             failed = Failure.unpack(reply.payload)
             raise TaskFailed(failed.reason, failed.message, path=failed.path, details=failed.details, log=failed.log)
-        nanoseconds, executor = reply.arguments[:2]
+        nanoseconds, executor, failed_rows = reply.arguments[:3]
         outputs = tuple([self._arena.view(block.offset, block.nbytes) for block in blocks])
-        if len(reply.payload):
+        if len(reply.payload) and not failed_rows:
             outputs = (memoryview(bytes(reply.payload)),)
-        return TaskResult(outputs=outputs, compute_seconds=nanoseconds * 1e-9, executor=_EXECUTOR_NAMES[executor])
+        return TaskResult(
+            outputs=outputs,
+            compute_seconds=nanoseconds * 1e-9,
+            executor=_EXECUTOR_NAMES[executor],
+            row_errors=unpack_rows(reply.payload) if failed_rows else (),
+        )
 
     def forget_constant(self, digest: bytes) -> None:
         """The store has evicted a constant. The worker is told before its next task, or by `flush`. From any thread."""

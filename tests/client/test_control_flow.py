@@ -300,8 +300,10 @@ def test_only_the_rows_that_are_not_done_fail() -> None:
             function(rows)
         assert caught.value.rows == (1, 3)
         assert NEVER in str(caught.value)
-        value = caught.value.result if isinstance(caught.value.result, np.ndarray) else caught.value.result[0]
-        assert_same(value, np.array([-1.0, np.nan, -3.0, np.nan]))
+        values, *gradients = caught.value.result if isinstance(caught.value.result, tuple) else (caught.value.result,)
+        assert_same(values, np.array([-1.0, np.nan, -3.0, np.nan]))
+        for gradient in gradients:
+            assert_same(gradient, np.array([1.0, np.nan, 1.0, np.nan]))
     with pytest.raises(gw.RowError, match="in the chunk of the rows from 2: no result for row 1: ") as caught:
         gw.vmap(never).map(np.array([-1.0, -2.0, -3.0, 4.0]), chunk=2)
     assert caught.value.rows == (3,)

@@ -15,10 +15,11 @@ import pytest
 import gradwire_engine.vocabulary as v
 from gradwire.v1 import service_pb2
 from gradwire.wire.programs import encode_graph, encode_program
-from gradwire_engine.attributes import Axes, Shape
+from gradwire_engine.attributes import Axes, Shape, While
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph
-from gradwire_engine.program import Grad, Program
+from gradwire_engine.program import Grad, Layout, Program
+from gradwire_engine.transforms.vmap import batch
 from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_server.arena import memory_file, seal
 from gradwire_server.pool import WorkerPool
@@ -118,6 +119,16 @@ def a_graph(shift: float = 0.0) -> Graph:
     return builder.finish([-x + shift if shift else -x])
 
 
+def a_loop(max_steps: int) -> Graph:
+    """x doubled as long as it is between 0 and 100."""
+    scalar = TensorType(DType.FLOAT64)
+    condition, body, builder = GraphBuilder(), GraphBuilder(), GraphBuilder()
+    value, state, x = [one.input("x", scalar) for one in (condition, body, builder)]
+    graphs = condition.finish([(value > 0.0) & (value < 100.0)]), body.finish([state * 2.0])
+    attributes = While(condition_constants=0, body_constants=0, max_steps=max_steps)
+    return builder.finish(builder.emit_all("while", [x], attributes, graphs))
+
+
 def a_task(x: np.ndarray, shift: float = 0.0, pieces: int = 1) -> Task:
     graph = a_graph(shift)
     parts = tuple(part.tobytes() for part in np.array_split(x, pieces))
@@ -157,6 +168,23 @@ def test_the_result_says_how_long_it_took_and_what_ran_it(worker: WorkerProcess)
     result = worker.run(a_task(numbers(100_000)), PATIENCE)
     assert 0 < result.compute_seconds < PATIENCE
     assert (result.executor, result.row_errors) == ("reference", ())
+
+
+def test_rows_that_fail_come_back_with_their_reasons(worker: WorkerProcess) -> None:
+    graph = batch(a_loop(max_steps=3), Layout())
+    points = np.array([-1.0, 1.0, 50.0, 2.0, 0.0])
+    task = Task(
+        plan_id=graph.hash,
+        plan=encode_graph(graph),
+        rows=5,
+        inputs=(TaskInput(dtype=DType.FLOAT64, shape=(5,), pieces=(points.tobytes(),)),),
+        outputs=(TensorType(DType.FLOAT64, (5,)),),
+        memory_bytes=MIB,
+    )
+    result = worker.run(task, PATIENCE)
+    assert [(one.row, one.reason) for one in result.row_errors] == [(i, "MAX_STEPS_EXCEEDED") for i in (1, 3)]
+    assert "max_steps = 3" in result.row_errors[0].message
+    np.testing.assert_array_equal(np.frombuffer(result.outputs[0]), [-1.0, np.nan, 100.0, np.nan, 0.0])
 
 
 def test_every_dtype_and_a_scalar_pass_unchanged(worker: WorkerProcess) -> None:

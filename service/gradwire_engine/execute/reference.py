@@ -73,7 +73,12 @@ class Executable:
                 outputs = [_owned(values[number]) for number, _, _ in self._outputs]
             else:
                 outputs = self._run_slices(values, context, size)
-        return outputs, _failed(context, rows)
+        failures = _failed(context, rows)
+        if failures:
+            gone = [one.row for one in failures]
+            pairs = zip(outputs, self._outputs, strict=True)
+            outputs = [_without(gone, output) if type.is_batched else output for output, (_, type, _) in pairs]
+        return outputs, failures
 
     def slice_rows(self, rows: int, memory_bytes: int | None) -> int:
         """How many rows run at a time."""
@@ -134,6 +139,13 @@ def _failed(context: Context, rows: int) -> list[RowFailure]:
         for row in range(rows):
             context.failures.setdefault(row, replace(everywhere, row=row))
     return [context.failures[row] for row in sorted(context.failures)]
+
+
+def _without(rows: Sequence[int], output: np.ndarray) -> np.ndarray:
+    """A copy with NaN, or 0 where there is none, in some rows: whatever was computed there means nothing."""
+    copy = output.copy()
+    copy[rows] = np.nan if output.dtype.kind == "f" else 0
+    return copy
 
 
 def _owned(array: np.ndarray | None) -> np.ndarray:
