@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gradwire.errors import ShapeError, TracingError
-from gradwire.locations import at_line, at_user_line, deepest_location, user_location
+from gradwire.locations import at_line, at_user_line, calling_numpy_function, deepest_location, user_location
 from gradwire_engine.types import TensorType
 
 LEAKED: Final = (
@@ -265,7 +265,12 @@ def array_conversion(type: TensorType) -> TracingError:
     if special is not None:
         name, ours = special
         return TracingError(at_user_line(f"{name} is not traced by its scipy name. Write gw.special.{ours}"))
-    if re.search(r"\bnp\.linalg\.(\w+)|\bscipy\b", line):
+    if calling_numpy_function().startswith("vectorize."):
+        text = (
+            f"np.vectorize calls its function with numbers, and those of a traced value ({type}) are not known while "
+            "the function is traced. Write gw.vmap(function)(x), or call the function on the whole array"
+        )
+    elif re.search(r"\bnp\.linalg\.(\w+)|\bscipy\b", line):
         text = f"this function does not take traced values ({type})"
     elif _writes_element(line):
         text = _WRITTEN.format(type=type)

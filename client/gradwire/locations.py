@@ -16,6 +16,7 @@ import gradwire_engine
 _LIBRARIES: Final = tuple(
     os.path.dirname(os.path.abspath(str(path))) + os.sep for path in (__file__, np.__file__, gradwire_engine.__file__)
 )
+_NUMPY: Final = _LIBRARIES[1]
 _EXAMPLES: Final = _LIBRARIES[0] + "demo" + os.sep
 
 
@@ -52,6 +53,17 @@ def user_location() -> Location | None:
             return None
         frame = following
     return None
+
+
+def calling_numpy_function() -> str:
+    """The name of numpy's function, written in Python, that the user's line called; empty if it called none."""
+    found = ""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not _is_user_code(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(_NUMPY):
+            found = frame.f_code.co_qualname
+        frame = frame.f_back
+    return found
 
 
 def deepest_location(error: BaseException) -> Location | None:

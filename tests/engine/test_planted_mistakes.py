@@ -284,6 +284,21 @@ MISTAKES = (
         replace(TABLE["convolution"], batch=_weights_of_the_first_row),
         ("batch",),
     ),
+    Mistake(
+        "a running sum transposed in its own direction",
+        replace(
+            TABLE["cumulative_sum"],
+            derivative=Linear(
+                None, lambda a, ct, operands, types: [Masked(ct.value.emit("cumulative_sum", attributes=a))]
+            ),
+        ),
+        ("adjoint", against_autograd),
+    ),
+    Mistake(
+        "a running maximum that moves with every element",
+        replace(TABLE["cumulative_max"], derivative=Jvp(lambda a, operands, results, tangents: tangents)),
+        ("jvp", "masks", against_autograd),
+    ),
     Mistake("a transpose that loses what is known to be zero", transposed_by("reshape", unmasked), ("masks",)),
     Mistake("a transpose that knows too much to be zero", transposed_by("flip", all_known_to_be_zero), ("masks",)),
     Mistake(
