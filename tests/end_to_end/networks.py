@@ -166,8 +166,7 @@ def _attention(p: Parameters, x: Any, mask: Any, target: Any) -> Any:
     scores = np.where(mask, np.einsum("htf,hsf->hts", q, k) / np.sqrt(PER_HEAD), -np.inf)
     weights = np.where(np.any(mask, axis=-1, keepdims=True), gw.special.softmax(scores, axis=-1), 0.0)
     x = x + np.einsum("hts,hsf,hfd->td", weights, v, p["wo"])
-    hidden = _norm(x, p["g2"], p["h2"], np) @ p["w1"] + p["b1"]
-    hidden = 0.5 * hidden * (1.0 + gw.special.erf(hidden / np.sqrt(2.0)))
+    hidden = gw.special.gelu(_norm(x, p["g2"], p["h2"], np) @ p["w1"] + p["b1"])
     return np.sum((x + hidden @ p["w2"] + p["b2"] - target) ** 2)
 
 

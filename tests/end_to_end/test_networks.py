@@ -165,3 +165,61 @@ def test_gradient_descent_lowers_the_loss() -> None:
         losses.append(float(loss))
         parameters = {name: value - 0.3 * gradient[name] for name, value in parameters.items()}
     assert losses[-1] < 0.8 * losses[0]
+
+
+# Convolutions in loops and branches
+
+
+IMAGES = np.asarray(np.random.default_rng(3).normal(size=(5, 2, 6)))
+KERNEL = np.asarray(np.random.default_rng(4).normal(size=(2, 2, 3))) * 0.5
+
+
+def step(state: Any, kernel: Any) -> Any:
+    return np.tanh(gw.special.conv(state, kernel, padding=1)) + state
+
+
+def in_a_loop(kernel: Any, image: Any) -> Any:
+    final, peaks = gw.scan(lambda state, _: (step(state, kernel), np.max(state)), image, length=4)
+    return np.sum(final**2) + np.sum(peaks)
+
+
+def while_it_lasts(kernel: Any, image: Any) -> Any:
+    """As many steps as the image says."""
+    count = np.where(image[0, 0] > 0, 4, 2)
+    _, final = gw.while_loop(
+        lambda carry: carry[0] < count, lambda carry: (carry[0] + 1, step(carry[1], kernel)), (0, image), max_steps=9
+    )
+    return np.sum(final**2)
+
+
+def step_by_step(kernel: Any, image: Any) -> Any:
+    peaks = []
+    for _ in range(4):
+        peaks.append(np.max(image))
+        image = step(image, kernel)
+    return np.sum(image**2) + np.sum(np.stack(peaks))
+
+
+def as_many_as_needed(kernel: Any, image: Any) -> Any:
+    both = [image]
+    for _ in range(4):
+        both.append(step(both[-1], kernel))
+    return np.where(image[0, 0] > 0, np.sum(both[4] ** 2), np.sum(both[2] ** 2))
+
+
+@pytest.mark.parametrize(("loop", "unrolled"), [(in_a_loop, step_by_step), (while_it_lasts, as_many_as_needed)])
+def test_a_convolution_in_a_loop_is_the_one_step_by_step(loop: Any, unrolled: Any) -> None:
+    """Rows, gradients summed over rows, in forward and reverse mode, and curvature."""
+    axes = (None, 0)
+    for reduce in (None, "sum"):
+        got = gw.vmap(gw.value_and_grad(loop, argnums=(0, 1)), in_axes=axes, reduce=(reduce, (reduce, None)))
+        wanted = gw.vmap(gw.value_and_grad(unrolled, argnums=(0, 1)), in_axes=axes, reduce=(reduce, (reduce, None)))
+        (value, (by_kernel, by_image)), expected = got(KERNEL, IMAGES), wanted(KERNEL, IMAGES)
+        close(value, expected[0])
+        close(by_kernel, expected[1][0])
+        close(by_image, expected[1][1])
+    close(gw.jacfwd(loop)(KERNEL, IMAGES[0]), gw.grad(unrolled)(KERNEL, IMAGES[0]))
+    point, moves = (KERNEL, IMAGES[0]), (np.ones(KERNEL.shape), np.ones(IMAGES[0].shape))
+    for found, known in zip(gw.hvp(loop, point, moves), gw.hvp(unrolled, point, moves), strict=True):
+        for one, other in zip(found, known, strict=True):
+            close(one, other)
