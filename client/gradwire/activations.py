@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gradwire.numpy_functions.operands import floating, xp
-from gradwire.scipy_names import ndtr
+from gradwire.numpy_functions.operands import emit, floating, xp
+from gradwire.scipy_names import applied, ndtr
 from gradwire.tracing import Tracer
 
 Array = Any
+
+
+def relu(x: Any) -> Array:
+    """max(x, 0); the derivative at 0 is 0."""
+    if isinstance(x, Tracer):
+        return emit(x, "relu")
+    array = np.asarray(x)
+    return np.maximum(array, array.dtype.type(0))[()]
 
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Array:
@@ -28,8 +37,8 @@ def elu(x: Any, alpha: Any = 1.0) -> Array:
 
 def silu(x: Any) -> Array:
     """x times the logistic function of x."""
-    x, finite = _with_finite(x)
-    return _gated(x, finite, xp.exp(-xp.logaddexp(0.0, -finite)))
+    x = _floats(x)
+    return _gated(x, lambda finite: applied("expit", finite))
 
 
 swish = silu
@@ -37,11 +46,11 @@ swish = silu
 
 def gelu(x: Any, approximate: bool = False) -> Array:
     """x times the normal distribution function of x; with `approximate`, its usual approximation by tanh."""
-    x, finite = _with_finite(x)
+    x = _floats(x)
     if not approximate:
-        return _gated(x, finite, ndtr(finite))
-    argument = math.sqrt(2.0 / math.pi) * (finite + 0.044715 * finite**3)
-    return _gated(x, finite, 0.5 * (1.0 + xp.tanh(argument)))
+        return _gated(x, ndtr)
+    scale = 2.0 * math.sqrt(2.0 / math.pi)  # (1 + tanh(a)) / 2 is the logistic function of 2 a
+    return _gated(x, lambda finite: applied("expit", scale * (finite + 0.044715 * finite**3)))
 
 
 def _floats(x: Any) -> Any:
@@ -51,11 +60,8 @@ def _floats(x: Any) -> Any:
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
-def _with_finite(x: Any) -> tuple[Any, Any]:
-    x = _floats(x)
-    return x, xp.where(xp.isinf(x), 0.0, x)
-
-
-def _gated(x: Any, finite: Any, gate: Any) -> Any:
-    """x * gate, and the limits at the infinities: x at +inf, 0 at -inf."""
-    return xp.where(xp.isinf(x), xp.maximum(x, 0.0), finite * gate)[()]
+def _gated(x: Any, gate: Callable[[Any], Any]) -> Any:
+    """x * gate(x), and the limits at the infinities: x at +inf, 0 at -inf."""
+    infinite = xp.isinf(x)
+    finite = xp.where(infinite, 0.0, x)
+    return xp.where(infinite, relu(x), finite * gate(finite))[()]

@@ -36,27 +36,27 @@ Array = Any
 
 def gamma(x: Any) -> Array:
     """The gamma function."""
-    return _applied("gamma", x)
+    return applied("gamma", x)
 
 
 def gammaln(x: Any) -> Array:
     """The logarithm of the absolute value of `gamma`, without overflow."""
-    return _applied("gammaln", x)
+    return applied("gammaln", x)
 
 
 def gammasgn(x: Any) -> Array:
     """The sign of `gamma`: 1 or -1, NaN at -1, -2, …"""
-    return _applied("gammasgn", x)
+    return applied("gammasgn", x)
 
 
 def rgamma(x: Any) -> Array:
     """1 / gamma(x), which is 0 at 0, -1, -2, … and has derivatives there."""
-    return _applied("rgamma", x)
+    return applied("rgamma", x)
 
 
 def digamma(x: Any) -> Array:
     """The derivative of `gammaln`."""
-    return _applied("psi", x)
+    return applied("psi", x)
 
 
 psi = digamma
@@ -83,95 +83,96 @@ def multigammaln(a: Any, d: Any) -> Array:
 
 def beta(a: Any, b: Any) -> Array:
     """gamma(a) gamma(b) / gamma(a + b), without overflow."""
-    return _applied("beta", a, b)
+    return applied("beta", a, b)
 
 
 def betaln(a: Any, b: Any) -> Array:
     """The logarithm of the absolute value of `beta`."""
-    return _applied("betaln", a, b)
+    return applied("betaln", a, b)
 
 
 def erfcx(x: Any) -> Array:
     """exp(x**2) erfc(x), without underflow."""
-    return _applied("erfcx", x)
+    return applied("erfcx", x)
 
 
 def erfinv(x: Any) -> Array:
     """The inverse of `erf`."""
-    return _applied("erfinv", x)
+    return applied("erfinv", x)
 
 
 def erfcinv(x: Any) -> Array:
     """The inverse of `erfc`, exact for small x."""
-    return _applied("erfcinv", x)
+    return applied("erfcinv", x)
 
 
 def ndtr(x: Any) -> Array:
     """The distribution function of the standard normal distribution."""
-    return _applied("ndtr", x)
+    return applied("ndtr", x)
 
 
 def ndtri(x: Any) -> Array:
     """The inverse of `ndtr`."""
-    return _applied("ndtri", x)
+    return applied("ndtri", x)
 
 
 def log_ndtr(x: Any) -> Array:
     """The logarithm of `ndtr`; its derivatives are right far in the tail too."""
-    return _applied("log_ndtr", x)
+    return applied("log_ndtr", x)
 
 
 def xlogy(x: Any, y: Any) -> Array:
     """x log(y), and 0 where x is 0."""
-    return _applied("xlogy", x, y)
+    return applied("xlogy", x, y)
 
 
 def xlog1py(x: Any, y: Any) -> Array:
     """x log(1 + y), and 0 where x is 0."""
-    return _applied("xlog1py", x, y)
+    return applied("xlog1py", x, y)
 
 
 def entr(x: Any) -> Array:
     """-x log(x): 0 at 0, -inf below."""
-    return _applied("entr", x)
+    return applied("entr", x)
 
 
 def rel_entr(x: Any, y: Any) -> Array:
     """x log(x / y): 0 where x is 0 and y is not negative, +inf where one is negative or only y is 0."""
-    return _applied("rel_entr", x, y)
+    return applied("rel_entr", x, y)
 
 
 def kl_div(x: Any, y: Any) -> Array:
     """rel_entr(x, y) - x + y."""
-    return _applied("kl_div", x, y)
+    return applied("kl_div", x, y)
 
 
 def i0(x: Any) -> Array:
     """The modified Bessel function of the first kind of order 0."""
-    return _applied("i0", x)
+    return applied("i0", x)
 
 
 def i0e(x: Any) -> Array:
     """exp(-|x|) i0(x)."""
-    return _applied("i0e", x)
+    return applied("i0e", x)
 
 
 def i1(x: Any) -> Array:
     """The modified Bessel function of the first kind of order 1."""
-    return _applied("i1", x)
+    return applied("i1", x)
 
 
 def i1e(x: Any) -> Array:
     """exp(-|x|) i1(x)."""
-    return _applied("i1e", x)
+    return applied("i1e", x)
 
 
 def exprel(x: Any) -> Array:
     """(exp(x) - 1) / x, and 1 at 0, where derivatives are right to every order."""
-    return _applied("exprel", x)
+    return applied("exprel", x)
 
 
-def _applied(name: str, *operands: Any) -> Array:
+def applied(name: str, *operands: Any) -> Array:
+    """The function of that name in scipy.special."""
     if not any([isinstance(one, Tracer) for one in operands]):
         return _numbers(name, operands)
     tracers = [floating(one) for one in promoted(operands, name)]
@@ -226,6 +227,7 @@ _WITHOUT_SCIPY: Final[Mapping[str, Callable[..., Any]]] = {
     "xlogy": _zero_where_x_is(np.log),
     "xlog1py": _zero_where_x_is(np.log1p),
     "entr": lambda x: np.where(x == 0, 0.0, np.where(x < 0, -np.inf, -x * np.log(x))),
+    "expit": lambda x: np.exp(-np.logaddexp(0, -x)),
     "i0": np.i0,
     "exprel": lambda x: np.where(x == 0, 1.0, np.expm1(x) / x),
 }

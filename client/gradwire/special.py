@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.activations import elu, gelu, leaky_relu, silu, swish
+from gradwire.activations import elu, gelu, leaky_relu, relu, silu, swish
 from gradwire.convolutions import avg_pool, conv, conv_transpose, convolve, correlate, max_pool
 from gradwire.numpy_functions.operands import axes_of, axis_of, emit, floating, wrong
 from gradwire.numpy_functions.special_functions import SPECIAL
@@ -101,14 +101,6 @@ def softplus(x: Any) -> Array:
     if isinstance(x, Tracer):
         return emit(floating(x), "softplus")
     return np.logaddexp(0, _floats(x))[()]
-
-
-def relu(x: Any) -> Array:
-    """max(x, 0); the derivative at 0 is 0."""
-    if isinstance(x, Tracer):
-        return emit(x, "relu")
-    array = np.asarray(x)
-    return np.maximum(array, array.dtype.type(0))[()]
 
 
 def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -> Array:

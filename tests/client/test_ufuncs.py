@@ -208,6 +208,14 @@ def test_signs_and_scales() -> None:
     assert_like_numpy(np.ldexp, single, exponents, rtol=0.0)
 
 
+def test_mantissas_and_powers() -> None:
+    powers = 2.0 ** np.arange(-1074, 1024)
+    x = np.concatenate([powers, -np.nextafter(powers, 0.0), 3.0 * powers[:-2], [0.0, -0.0, np.inf, np.nan]])
+    assert_like_numpy(np.frexp, x, rtol=0.0)
+    assert_like_numpy(np.frexp, np.float32([1e-45, 1.0, -0.99999994, 3e38]), rtol=0.0)
+    assert gw.grad(lambda x: np.frexp(x)[0])(6.0) == 0.125
+
+
 def test_the_remainder_of_fmod_has_a_derivative_at_zero() -> None:
     for at, by_x, by_y in ((0.0, 1.0, 0.0), (5.5, 1.0, -2.0), (-5.5, 1.0, 2.0)):
         assert gw.grad(np.fmod, argnums=(0, 1))(at, 2.0) == (by_x, by_y)

@@ -138,6 +138,17 @@ def _modf(x: Value) -> tuple[Value, Value]:
     return where(x.emit("isinf"), x.like(0.0), x - whole), whole
 
 
+def _frexp(x: Value) -> tuple[Value, Value]:
+    """A mantissa from 1/2 to below 1, and a power of 2; a logarithm that was rounded is put right."""
+    size = x.emit("abs")
+    ordinary = (size > 0.0) & size.emit("isfinite")
+    power = astype(where(ordinary, size, 1.0).emit("log2").emit("floor") + 1.0, DType.INT32)
+    for _ in range(2):
+        scaled = _ldexp(size, -power)
+        power = where(scaled >= 1.0, power + 1, where(scaled < 0.5, power - 1, power))
+    return where(ordinary, _ldexp(x, -power), x), where(ordinary, power, 0)
+
+
 def _logaddexp2(x: Value, y: Value) -> Value:
     scale = math.log(2.0)
     return (x * scale).emit("logaddexp", y * scale) * (1.0 / scale)
@@ -229,6 +240,7 @@ _NUMPY: Final[dict[np.ufunc, Rule]] = {
     np.signbit: _signbit,
     np.copysign: _copysign,
     np.ldexp: _ldexp,
+    np.frexp: _frexp,
 }
 
 _REDUCTIONS: Final[dict[np.ufunc, str]] = {
