@@ -20,7 +20,7 @@ from gradwire_engine.ops.table import OPS
 from gradwire_engine.tangents import scale, sum_tangent
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import broadcast_to, cos, flip, slice_axis, true, where
+from gradwire_engine.vocabulary import broadcast_to, cos, erfcx, flip, sinc, slice_axis, true, where
 
 TABLE = dict(OPS)
 against_autograd = "another engine"
@@ -237,6 +237,16 @@ MISTAKES = (
         "a partial derivative left out",
         with_partials("hypot", lambda _, x, r: (x[0] / r, None)),
         ("jvp", "masks", against_autograd),
+    ),
+    Mistake(
+        "a derivative that skips an order of its family",
+        with_partials("sinc", lambda a, x, r: (sinc(x[0], a.order + 2),)),
+        ("jvp", against_autograd),
+    ),
+    Mistake(
+        "a family that goes on with the wrong sign",
+        with_partials("erfcx", lambda a, x, r: (erfcx(x[0], a.order + 1) * (1.0 if a.order % 2 == 0 else -1.0),)),
+        ("jvp", "second order", against_autograd),
     ),
     Mistake("no derivative at all", replace(TABLE["exp"], derivative=Zero()), ("jvp", "masks", against_autograd)),
     Mistake(
