@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,7 +58,7 @@ class Drawing:
     # Choices
 
     def integer(self, low: int, high: int) -> int:
-        return int(self.draw(st.integers(low, high)))
+        return int(self.draw(_integers(low, high)))
 
     def flag(self) -> bool:
         return bool(self.draw(st.booleans()))
@@ -144,6 +145,11 @@ class Drawing:
         inner = Drawing(self.draw, self.recipes, self.dtypes, self.tame, self.depth + 1)
         inner.add([inner.builder.input(f"x{index}", type) for index, type in enumerate(inputs)])
         return inner
+
+
+@cache
+def _integers(low: int, high: int) -> st.SearchStrategy[int]:
+    return st.integers(low, high)
 
 
 def _widest(domain: Domain) -> tuple[float, float]:
