@@ -225,6 +225,37 @@ def test_a_static_axis_and_the_batch_give_the_same(examples: int) -> None:
 
 
 @often
+def test_derivatives_on_an_axis_within_the_batch_are_those_of_single_points(examples: int) -> None:
+    size, rows = 2, 2
+
+    @holds(max(examples // 2, 1), st.data())
+    def _(data: st.DataObject) -> None:
+        graph = inline_calls(data.draw(graphs(tame=True, dtypes=EXACT, differentiable=True, max_nodes=6)), LIMIT)
+        pulled = vjp(graph, floating_inputs(graph))
+        inputs = range(len(pulled.inputs))
+        mapped = [data.draw(st.booleans()) for _ in inputs]
+        shared = tuple(i for i in inputs if data.draw(st.booleans()))
+        point = data.draw(points(graph, rows=rows * size))
+        point += seeds_of(vmap(pulled, rows * size, [0] * len(pulled.inputs)), len(pulled.inputs) - len(point))
+        grid = [np.asarray(stack.reshape(rows, size, *stack.shape[1:])) for stack in point]
+        arrays = [x if mapped[i] else x[:, 0] for i, x in enumerate(grid)]
+        arrays = [x[0] if i in shared else x for i, x in enumerate(arrays)]
+
+        def single(row: int, column: int) -> list[np.ndarray]:
+            by_row = [x if i in shared else x[row] for i, x in enumerate(arrays)]
+            return run(pulled, *[x[column] if mapped[i] else x for i, x in enumerate(by_row)])
+
+        each = [[single(row, column) for column in range(size)] for row in range(rows)]
+        expected = [
+            np.stack([np.stack([found[output] for found in columns]) for columns in each])
+            for output in range(len(pulled.outputs))
+        ]
+        program = Program(pulled, (Vmap(size, tuple(0 if has else -1 for has in mapped)),))
+        prepared = prepare(program, Layout(shared_inputs=shared)).graph
+        close(run(prepared, *arrays, rows=rows), expected, graph)
+
+
+@often
 def test_every_graph_has_a_result_for_every_input(examples: int) -> None:
     """Infinities, nan, extreme integers, indices out of range: no exception, no warning, and the types as announced."""
     rows = 2
