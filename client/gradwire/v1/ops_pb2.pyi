@@ -397,8 +397,8 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     OP_CUMULATIVE_MIN: _Op.ValueType  # 235
     """(x: T) -> running minima; NaN from the first NaN on. Derivative: as for CUMULATIVE_MAX."""
     OP_CUMULATIVE_LOGSUMEXP: _Op.ValueType  # 236
-    """(x: F) -> running log of the sum of exp, without overflow. Differentiated as a tree of LOGADDEXP; an element of -inf has
-    no derivative.
+    """(x: F) -> running log of the sum of exp, without overflow. Derivative: an element of -inf has none; where the sum is +inf,
+    shared evenly by the infinite, 0 elsewhere, as LOGSUMEXP has it.
     Sliding windows on the last axes. extent = (kernel - 1) * dilation + 1; an axis of length n has
     floor((n - extent) / stride) + 1 positions, and must be at least as long as the extent.
     """
@@ -800,8 +800,8 @@ largest, as MAX of them has it; by the NaNs where there are any.
 OP_CUMULATIVE_MIN: Op.ValueType  # 235
 """(x: T) -> running minima; NaN from the first NaN on. Derivative: as for CUMULATIVE_MAX."""
 OP_CUMULATIVE_LOGSUMEXP: Op.ValueType  # 236
-"""(x: F) -> running log of the sum of exp, without overflow. Differentiated as a tree of LOGADDEXP; an element of -inf has
-no derivative.
+"""(x: F) -> running log of the sum of exp, without overflow. Derivative: an element of -inf has none; where the sum is +inf,
+shared evenly by the infinite, 0 elsewhere, as LOGSUMEXP has it.
 Sliding windows on the last axes. extent = (kernel - 1) * dilation + 1; an axis of length n has
 floor((n - extent) / stride) + 1 positions, and must be at least as long as the extent.
 """

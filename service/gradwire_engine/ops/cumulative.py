@@ -74,23 +74,27 @@ def _sum_transpose(
 # products and logsumexp, by pairs
 
 
-def _by_pairs(combine: Callable[[Value, Value], Value], prepared: Callable[[Value], Value]) -> Expansion:
-    def expand(attributes: Cumulative, operands: Sequence[Value]) -> Sequence[Value]:
-        axis = attributes.axis
-        x = _turned(prepared(operands[0]), attributes)
-        length, step = x.shape[axis], 1
-        while step < length:
-            pairs = combine(slice_axis(x, axis, step, length), slice_axis(x, axis, 0, length - step))
-            x = concat([slice_axis(x, axis, 0, step), pairs], axis)
-            step *= 2
-        return [_turned(x, attributes)]
-
-    return Expansion(expand)
+def _by_pairs(x: Value, attributes: Cumulative, combine: Callable[[Value, Value], Value]) -> Value:
+    axis = attributes.axis
+    x = _turned(x, attributes)
+    length, step = x.shape[axis], 1
+    while step < length:
+        pairs = combine(slice_axis(x, axis, step, length), slice_axis(x, axis, 0, length - step))
+        x = concat([slice_axis(x, axis, 0, step), pairs], axis)
+        step *= 2
+    return _turned(x, attributes)
 
 
-def _without_mass(x: Value) -> Value:
-    """x, where -inf is a constant: it has no part in any sum, its own included."""
-    return where(x.equals(-np.inf), x.like(-np.inf), x)
+def _prod_expand(attributes: Cumulative, operands: Sequence[Value]) -> Sequence[Value]:
+    return [_by_pairs(operands[0], attributes, lambda x, y: x * y)]
+
+
+def _logsumexp_expand(attributes: Cumulative, operands: Sequence[Value]) -> Sequence[Value]:
+    """-inf has no part in any sum, its own included; those that are +inf share evenly, as the largest do."""
+    (x,) = operands
+    total = _by_pairs(where(x.equals(-np.inf), x.like(-np.inf), x), attributes, lambda x, y: x.emit("logaddexp", y))
+    peak = x.emit("cumulative_max", attributes=attributes)
+    return [where(peak.equals(np.inf), peak, total)]
 
 
 # maxima and minima
@@ -190,13 +194,13 @@ def _op(
 
 OPS: tuple[Op, ...] = (
     _op("cumulative_sum", np.add.accumulate, Linear(None, _sum_transpose, _sum_mask)),
-    _op("cumulative_prod", np.multiply.accumulate, _by_pairs(lambda x, y: x * y, lambda x: x)),
+    _op("cumulative_prod", np.multiply.accumulate, Expansion(_prod_expand)),
     _op("cumulative_max", np.maximum.accumulate, Jvp(_extremum_jvp)),
     _op("cumulative_min", np.minimum.accumulate, Jvp(_extremum_jvp)),
     _op(
         "cumulative_logsumexp",
         np.logaddexp.accumulate,
-        _by_pairs(lambda x, y: x.emit("logaddexp", y), _without_mass),
+        Expansion(_logsumexp_expand),
         require_floating,
         flops=20.0,
         dtypes="f",
