@@ -69,7 +69,7 @@ def _of_order(name: str) -> Callable[[Value, int], Value]:
     return apply
 
 
-polygamma, erfcx, ive = _of_order("polygamma"), _of_order("erfcx"), _of_order("ive")
+polygamma, erfcx, iv, ive = _of_order("polygamma"), _of_order("erfcx"), _of_order("iv"), _of_order("ive")
 sinc, exprel = _of_order("sinc"), _of_order("exprel")
 
 

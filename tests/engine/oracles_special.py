@@ -38,7 +38,7 @@ def _divided(first: Function, derivative: Callable[[int, Any], Any]) -> Function
     return function
 
 
-def _ive(zero: Function, one: Function) -> Function:
+def _bessel(zero: Function, one: Function) -> Function:
     """Bessel functions of higher orders from those of orders 0 and 1."""
 
     def function(attributes: Any, x: Any) -> Any:
@@ -60,7 +60,8 @@ def _families(xp: Any, erfcx: Function, i0e: Function, i1e: Function) -> dict[st
 
     return {
         "erfcx": _erfcx(erfcx),
-        "ive": _ive(i0e, i1e),
+        "ive": _bessel(i0e, i1e),
+        "iv": _bessel(lambda x: i0e(x) * xp.exp(xp.abs(x)), lambda x: i1e(x) * xp.exp(xp.abs(x))),
         "sinc": _divided(lambda x: xp.sin(x) / x, sine),
         "exprel": _divided(lambda x: xp.expm1(x) / x, lambda _, x: xp.exp(x)),
     }

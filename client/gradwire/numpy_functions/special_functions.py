@@ -20,6 +20,7 @@ from gradwire_engine.vocabulary import (
     floor,
     isinf,
     isnan,
+    iv,
     ive,
     log,
     log1p,
@@ -121,16 +122,6 @@ def _kl_div(x: Value, y: Value) -> Value:
     return where((x < 0.0) | (y < 0.0), x.like(math.inf), _rel_entr(x, y) - x + y)
 
 
-# Bessel functions
-
-
-def _bessel(order: int) -> Rule:
-    def rule(x: Value) -> Value:
-        return exp(absolute(x)) * ive(x, order)
-
-    return rule
-
-
 def _cosm1(x: Value) -> Value:
     half = sin(x * 0.5)
     return half * half * -2.0
@@ -160,9 +151,9 @@ SPECIAL: Final[Mapping[str, Rule]] = {
     "entr": _entr,
     "rel_entr": _rel_entr,
     "kl_div": _kl_div,
-    "i0": _bessel(0),
+    "i0": lambda x: iv(x, 0),
     "i0e": lambda x: ive(x, 0),
-    "i1": _bessel(1),
+    "i1": lambda x: iv(x, 1),
     "i1e": lambda x: ive(x, 1),
     "exprel": lambda x: exprel(x, 0),
     "cbrt": op("cbrt"),

@@ -258,7 +258,7 @@ class Node(google.protobuf.message.Message):
 
     @property
     def order(self) -> global___OrderAttributes:
-        """For ERFCX, EXPREL, IVE, POLYGAMMA and SINC."""
+        """For ERFCX, EXPREL, IV, IVE, POLYGAMMA and SINC."""
 
     @property
     def cond(self) -> global___CondAttributes:

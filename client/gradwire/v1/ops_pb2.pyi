@@ -165,13 +165,13 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     OP_XLOG1PY: _Op.ValueType  # 92
     """(x, y) -> x log(1 + y); 0 where x is 0, unless y is NaN. Derivatives at (0, -1): by x -inf, by y 0."""
     OP_IVE: _Op.ValueType  # 93
-    """(x) -> exp(-|x|) I(x), I the modified Bessel function of the first kind of the attribute `order` (0 to 100). The
-    derivative of |x| at 0 is taken as 0.
-    """
+    """(x) -> exp(-|x|) times IV of the attribute `order` (0 to 100). The derivative of |x| at 0 is taken as 0."""
     OP_SINC: _Op.ValueType  # 94
     """(x) -> the derivative of the attribute `order` (0 to 100) of sin(x)/x, which is 1 at 0. Exact at 0."""
     OP_EXPREL: _Op.ValueType  # 95
     """(x) -> the derivative of the attribute `order` (0 to 100) of (exp(x) - 1)/x, which is 1 at 0. Exact at 0."""
+    OP_IV: _Op.ValueType  # 96
+    """(x) -> the modified Bessel function of the first kind of the attribute `order` (0 to 100)."""
     OP_FLOOR: _Op.ValueType  # 100
     """Rounding, element by element; F -> F; derivative 0.
 
@@ -568,13 +568,13 @@ OP_XLOGY: Op.ValueType  # 91
 OP_XLOG1PY: Op.ValueType  # 92
 """(x, y) -> x log(1 + y); 0 where x is 0, unless y is NaN. Derivatives at (0, -1): by x -inf, by y 0."""
 OP_IVE: Op.ValueType  # 93
-"""(x) -> exp(-|x|) I(x), I the modified Bessel function of the first kind of the attribute `order` (0 to 100). The
-derivative of |x| at 0 is taken as 0.
-"""
+"""(x) -> exp(-|x|) times IV of the attribute `order` (0 to 100). The derivative of |x| at 0 is taken as 0."""
 OP_SINC: Op.ValueType  # 94
 """(x) -> the derivative of the attribute `order` (0 to 100) of sin(x)/x, which is 1 at 0. Exact at 0."""
 OP_EXPREL: Op.ValueType  # 95
 """(x) -> the derivative of the attribute `order` (0 to 100) of (exp(x) - 1)/x, which is 1 at 0. Exact at 0."""
+OP_IV: Op.ValueType  # 96
+"""(x) -> the modified Bessel function of the first kind of the attribute `order` (0 to 100)."""
 OP_FLOOR: Op.ValueType  # 100
 """Rounding, element by element; F -> F; derivative 0.
 

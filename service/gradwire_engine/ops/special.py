@@ -1,8 +1,8 @@
 """Element-wise special functions: gamma, error and Bessel functions, and products with logarithms.
 
-Four families are closed under differentiation and have their order as an attribute: ``polygamma``, ``erfcx``, ``sinc``
-and ``exprel`` are the derivatives of that order, ``ive`` the Bessel functions of that order. So their derivatives are
-right at every point and to every order, at the removable singularities and far in the tails too.
+Six families are closed under differentiation and have their order as an attribute: ``polygamma``, ``erfcx``, ``sinc``
+and ``exprel`` are the derivatives of that order, ``iv`` and ``ive`` the Bessel functions of that order. So their
+derivatives are right at every point and to every order, at the removable singularities and far in the tails too.
 
 Formulas: Abramowitz and Stegun, "Handbook of Mathematical Functions", 6 (gamma functions), 7 (error functions and their
 repeated integrals), 9.6 (modified Bessel functions).
@@ -24,7 +24,7 @@ from gradwire_engine.ops.arithmetic import NONZERO, POSITIVE, REAL, elementwise
 from gradwire_engine.ops.rules import floating
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import erfcx, exp, ive, log, log1p, polygamma, sign, where
+from gradwire_engine.vocabulary import erfcx, exp, iv, ive, log, log1p, polygamma, sign, where
 
 MAX_ORDER = 100
 """The largest order of a family: beyond it, derivatives of these functions are no longer numbers of use."""
@@ -231,10 +231,31 @@ def _ive(attributes: Order, x: Array) -> Any:
     return (np.where(x < 0, -found, found) if n % 2 else found).astype(x.dtype)
 
 
+def _iv(attributes: Order, x: Array) -> Any:
+    from scipy import special
+
+    n = attributes.order
+    if n < 2:
+        return special.i1(x) if n else special.i0(x)
+    size = np.abs(x)
+    moderate = size < 100.0
+    found = special.iv(n, np.where(moderate, x, 0).astype(np.float64))
+    return np.where(moderate, found, np.exp(size) * _ive(attributes, x)).astype(x.dtype)
+
+
+def _between_neighbours(family: Callable[[Value, int], Value], x: Value, order: int) -> Value:
+    """The mean of the orders below and above; the order -1 is the order 1."""
+    return (family(x, order - 1) + family(x, order + 1)) * 0.5 if order else family(x, 1)
+
+
+def _iv_partials(attributes: Order, operands: Sequence[Value], r: Value) -> tuple[Value | None, ...]:
+    return (_between_neighbours(iv, operands[0], attributes.order),)
+
+
 def _ive_partials(attributes: Order, operands: Sequence[Value], r: Value) -> tuple[Value | None, ...]:
     (x,), n = operands, attributes.order
-    # The order -1 is the order 1. |x| has the derivative 0 at 0, as everywhere here.
-    return ((ive(x, abs(n - 1)) + ive(x, n + 1)) * 0.5 - sign(x) * r,)
+    # |x| has the derivative 0 at 0, as everywhere here.
+    return (_between_neighbours(ive, x, n) - sign(x) * r,)
 
 
 OPS = (
@@ -328,6 +349,19 @@ OPS = (
         Partials(_xlog1py_partials),
         domains=(REAL, Domain(-0.8, 3.0)),
         flops=20.0,
+        library="scipy",
+    ),
+    elementwise(
+        "iv",
+        1,
+        _iv,
+        Partials(_iv_partials),
+        types=_ordered,
+        domains=(NONZERO,),
+        flops=400.0,
+        scratch=14.0,
+        attributes=Order,
+        applied=_ORDERS,
         library="scipy",
     ),
     elementwise(
