@@ -204,9 +204,11 @@ class MissingAttribute(TracingError, AttributeError):
 def error(what: str, type: TensorType) -> TracingError:
     """The complaint about one of the things that need numbers."""
     text = _INSTEAD[what].format(type=type)
+    location = user_location()
+    line = location.text if location else ""
+    if what == "bool" and re.search(r"\bsorted\(|\.sort\(", line):
+        text = f"sorted(x) compares the numbers behind traced values ({type}), which are not known. Write np.sort(x)"
     if what in ("float", "int", "index"):
-        location = user_location()
-        line = location.text if location else ""
         text = _about_math(line) or (_WRITTEN.format(type=type) if _writes_element(line) else text)
     return TracingError(at_user_line(text))
 

@@ -135,6 +135,10 @@ def rounded(x: Any) -> Any:
     return round(x[0], 2)
 
 
+def by_python(x: Any) -> Any:
+    return sorted(x)[0]
+
+
 def contained(x: Any) -> Any:
     return 1.0 in x
 
@@ -240,6 +244,7 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (looked_up, "[1.0, 2.0]", "np.take_along_axis"),
     (looked_up_in_array, "X[np.argmax(x)]", "np.take_along_axis"),
     (rounded, "round(x[0], 2)", "np.round"),
+    (by_python, "sorted(x)", r"Write np.sort\(x\)"),
     (contained, "1.0 in x", "np.any"),
     (as_list, "x.tolist()", "return it"),
     (as_item, ".item()", "return it"),
