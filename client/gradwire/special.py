@@ -14,6 +14,7 @@ import numpy as np
 
 from gradwire.activations import elu, gelu, leaky_relu, relu, silu, swish
 from gradwire.convolutions import avg_pool, conv, conv_transpose, convolve, correlate, max_pool
+from gradwire.matrices import cho_factor, cho_solve, expm, solve_triangular
 from gradwire.numpy_functions.operands import axes_of, axis_of, emit, floating, wrong
 from gradwire.numpy_functions.special_functions import SPECIAL
 from gradwire.numpy_functions.updates import at_add, at_max, at_min, at_multiply, at_set
@@ -177,6 +178,8 @@ __all__ = [
     "avg_pool",
     "beta",
     "betaln",
+    "cho_factor",
+    "cho_solve",
     "conv",
     "conv_transpose",
     "convolve",
@@ -190,6 +193,7 @@ __all__ = [
     "erfcx",
     "erfinv",
     "expit",
+    "expm",
     "exprel",
     "gamma",
     "gammaln",
@@ -222,6 +226,7 @@ __all__ = [
     "silu",
     "softmax",
     "softplus",
+    "solve_triangular",
     "swish",
     "top_k",
     "xlog1py",

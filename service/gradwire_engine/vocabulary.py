@@ -223,6 +223,17 @@ def iota(builder: Builder, dtype: DType, shape: tuple[int, ...], axis: int) -> V
     return builder.emit_all("iota", (), a.Iota(dtype, shape, axis))[0]
 
 
+def on_diagonal(x: Value) -> Value:
+    """True on the diagonals of the matrices in the last two axes of x."""
+    rows, columns = (iota(x.builder, DType.INT64, x.shape[-2:], axis) for axis in (0, 1))
+    return broadcast_to(rows.equals(columns), x.shape)
+
+
+def identity(like: Value) -> Value:
+    """Identity matrices of a value's type."""
+    return where(on_diagonal(like), like.like(1.0), 0.0)
+
+
 def zeros(builder: Builder, type: TensorType) -> Value:
     """An array of zeros (false for bool)."""
     return full(builder, type, 0)

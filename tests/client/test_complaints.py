@@ -214,7 +214,11 @@ def factorial(x: Any) -> Any:
 
 
 def inverted(x: Any) -> Any:
-    return np.linalg.inv(np.outer(x, x))
+    return np.linalg.tensorinv(np.outer(x, x))
+
+
+def with_eigenvalues(x: Any) -> Any:
+    return np.linalg.eigvals(np.outer(x, x))
 
 
 CASES: list[tuple[Callable[[Any], Any], str, str]] = [
@@ -262,7 +266,8 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (ragged, "[[x[0], x[1]], [x[2]]]", "different lengths.*np.where"),
     (ragged_numbers, "[[1.0, 2.0, 3.0], [4.0]]", "different lengths.*np.where"),
     (factorial, "factorial(x - 1)", r"gw\.while_loop or gw\.scan"),
-    (inverted, "np.linalg.inv", "not among the operations"),
+    (inverted, "np.linalg.tensorinv", "not among the operations"),
+    (with_eigenvalues, "np.linalg.eigvals", r"complex; for a symmetric matrix write np\.linalg\.eigh"),
 ]
 
 

@@ -27,6 +27,7 @@ NAMES = {
 SPECIAL = {
     "avg_pool", "conv", "conv_transpose", "convolve", "correlate", "max_pool",
     "at_add", "at_max", "at_min", "at_multiply", "at_set", "one_hot", "top_k",
+    "cho_factor", "cho_solve", "expm", "solve_triangular",
     "erf", "erfc", "expit", "log_expit", "log_softmax", "logit", "logsumexp", "relu", "softmax", "softplus",
     "beta", "betaln", "digamma", "gamma", "gammaln", "gammasgn", "multigammaln", "polygamma", "psi", "rgamma",
     "entr", "erfcinv", "erfcx", "erfinv", "exprel", "kl_div", "log_ndtr", "ndtr", "ndtri", "rel_entr", "xlog1py",

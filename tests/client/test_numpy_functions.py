@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.client.evaluating import assert_like_numpy, traced
+from tests.client.linear_algebra_cases import CASES as LINEAR_ALGEBRA
+from tests.client.linear_algebra_cases import regular
 
 from gradwire.errors import TracingError
 from gradwire.numpy_functions import FUNCTIONS
@@ -118,6 +120,9 @@ CASES: list[Case] = [
     (np.linalg.multi_dot, lambda x, y, z: np.linalg.multi_dot([x, y, z]), ((2, 5), (5, 3), (3, 4))),
     (np.linalg.multi_dot, lambda x, y, z: np.linalg.multi_dot([x, y, z]), ((5,), (5, 3), (3,))),
     *[(np.linalg.matrix_power, lambda x, n=n: np.linalg.matrix_power(x, n), (SQUARE,)) for n in (0, 1, 2, 5)],
+    *[(np.linalg.matrix_power, lambda x, n=n: np.linalg.matrix_power(regular(x), n), (SQUARE,)) for n in (-1, -3)],
+    # linear algebra
+    *LINEAR_ALGEBRA,
     # shapes
     *[(np.reshape, lambda x, s=shape: np.reshape(x, s), (CUBE,)) for shape in ((6, 4), -1, (2, -1, 2), [4, 6])],
     (np.reshape, lambda x: np.reshape(x, (4, 6), order="F"), (CUBE,)),
@@ -457,8 +462,8 @@ def test_numpy_arrays_on_the_left_defer() -> None:
 
 
 def test_norms_of_what_numpy_lacks_are_refused_by_name() -> None:
-    with pytest.raises(TracingError, match=r"ord=2.*write ord='fro'"):
-        traced(lambda x: np.linalg.norm(x, 2), np.zeros((2, 2)))
+    with pytest.raises(TracingError, match=r"ord=3.*write ord='fro'"):
+        traced(lambda x: np.linalg.norm(x, 3), np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize(

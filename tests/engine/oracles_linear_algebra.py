@@ -39,6 +39,7 @@ def numpy_like(xp: Any) -> dict[str, Function]:
         "qr": lambda _, a: qr(xp, a),
         "eigh": lambda _, a: tuple(xp.linalg.eigh(symmetric(a))),
         "svd": lambda _, a: tuple(xp.linalg.svd(a, full_matrices=False)),
+        "pinv": lambda _, a, rtol: pinv(xp, a) + 0.0 * xp.sum(rtol),
     }
 
 
@@ -53,6 +54,14 @@ def cofactors_along(xp: Any, a: Any, x: Any) -> Any:
     turned = inverse @ x
     trace = xp.sum(turned * unit, (-2, -1))[..., None, None]
     return xp.linalg.det(a)[..., None, None] * xp.swapaxes((trace * unit - turned) @ inverse, -1, -2)
+
+
+def pinv(xp: Any, a: Any) -> Any:
+    """Of matrices of full rank: by the normal equations."""
+    turned = xp.swapaxes(a, -1, -2)
+    if a.shape[-2] >= a.shape[-1]:
+        return xp.linalg.solve(turned @ a, turned)
+    return turned @ xp.linalg.inv(a @ turned)
 
 
 def qr(xp: Any, a: Any) -> tuple[Any, Any]:
@@ -115,4 +124,5 @@ def torch_functions(torch: Any) -> dict[str, Function]:
         "qr": lambda _, a: tuple(torch.linalg.qr(a)),
         "eigh": lambda _, a: tuple(torch.linalg.eigh(symmetric(a))),
         "svd": lambda _, a: svd(a),
+        "pinv": lambda _, a, rtol: torch.linalg.pinv(a) + 0.0 * rtol.sum(),
     }

@@ -17,7 +17,7 @@ from gradwire_engine import attributes as a
 from gradwire_engine.op import Op, Refused
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.types import DType, TensorType
-from gradwire_engine.value import Value
+from gradwire_engine.value import Value, full
 from gradwire_engine.vocabulary import broadcast_to, expit
 
 
@@ -200,6 +200,12 @@ def _rectangular(d: Drawing, op: Op) -> Sequence[Value]:
     return d.builder.emit_all(op, [_matrices(d, (*d.shape(0, 1), d.integer(0, 3), d.integer(0, 3)))])
 
 
+def _pinv(d: Drawing, op: Op) -> Sequence[Value]:
+    matrices = _matrices(d, (*d.shape(0, 1), d.integer(0, 3), d.integer(0, 3)))
+    tolerance = full(d.builder, matrices.type.with_shape(matrices.shape[:-2]), 1e-6)
+    return d.builder.emit_all(op, [matrices, tolerance])
+
+
 def _cofactors_along(d: Drawing, op: Op) -> Sequence[Value]:
     n = d.integer(0, 3)
     matrices = _matrices(d, (*d.shape(0, 1), n, n))
@@ -296,6 +302,7 @@ _BY_NAME: dict[str, Recipe] = {
     "qr": _rectangular,
     "eigh": _square,
     "svd": _rectangular,
+    "pinv": _pinv,
     "windows": _windows,
     "overlap_add": _overlap_add,
     "convolution": _convolution,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradwire.complaints import unsupported_argument, unsupported_function
+from gradwire.numpy_functions.linalg import identity_like, inv, require_square
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -222,13 +223,11 @@ def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Array:
 
 
 def matrix_power(a: Any, n: Any) -> Array:
-    """numpy.linalg.matrix_power for n >= 0: repeated squaring."""
-    x, count = lift(a), integer(n, "n")
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
-        raise wrong(f"matrix_power: expected square matrices, got shape {x.shape}")
+    """numpy.linalg.matrix_power: repeated squaring, of the inverse where n is negative."""
+    x, count = require_square("linalg.matrix_power", lift(a)), integer(n, "n")
     if count < 0:
-        raise wrong("matrix_power: negative powers need an inverse, which is not among the operations of this version")
-    result: Any = xp.broadcast_to(xp.eye(x.shape[-1], dtype=x.dtype), x.shape) if count == 0 else None
+        x, count = inv(x), -count
+    result: Any = identity_like(x) if count == 0 else None
     while count:
         if count & 1:
             result = x if result is None else matmul(result, x)

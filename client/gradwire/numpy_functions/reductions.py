@@ -1,4 +1,4 @@
-"""Reductions and norms.
+"""Reductions.
 
 Result types are numpy's: sums and products of int32 and bool are int64, means of integers float64.
 """
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -20,7 +19,6 @@ from gradwire.numpy_functions.operands import (
     broadcast,
     cast,
     emit,
-    entries,
     floating,
     length_of,
     lift,
@@ -252,66 +250,6 @@ def _nanmean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepd
     return total / _sum(present, axis, dtype=x.dtype, keepdims=keepdims)
 
 
-# norms
-
-
-def _vector_norm(x: Tracer, ord: Any, axis: Any, keepdims: Any) -> Array:
-    if ord is None or ord == 2:
-        return norm_of(x, axis, keepdims)
-    size = xp.absolute(x)
-    if ord == np.inf:
-        return _max(size, axis, keepdims=keepdims)
-    if ord == -np.inf:
-        return _min(size, axis, keepdims=keepdims)
-    if ord == 0:
-        return _sum(xp.not_equal(x, 0), axis, dtype=x.dtype, keepdims=keepdims)
-    if ord == 1:
-        return _sum(size, axis, keepdims=keepdims)
-    return _sum(xp.power(size, float(ord)), axis, keepdims=keepdims) ** (1.0 / float(ord))
-
-
-def _matrix_norm(x: Tracer, ord: Any, axes: tuple[int, int], keepdims: Any) -> Array:
-    if ord is None or ord in ("fro", "f"):
-        return norm_of(x, axes, keepdims)
-    if ord not in (1, -1, np.inf, -np.inf):
-        raise unsupported_argument(
-            "linalg.norm", f"ord={ord!r}", "for matrices write ord='fro', 1, -1, np.inf or -np.inf"
-        )
-    inside, outside = axes if abs(ord) == 1 else axes[::-1]
-    sums = _sum(xp.absolute(x), inside, keepdims=True)
-    result = (_max if ord > 0 else _min)(sums, outside, keepdims=True)
-    return result if keepdims is not _NO and keepdims else xp.squeeze(result, axes)
-
-
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Array:
-    """numpy.linalg.norm."""
-    array = floating(x)
-    if axis is None:
-        if ord is None or (ord in ("f", "fro") and array.ndim == 2) or (ord == 2 and array.ndim == 1):
-            return norm_of(array, None, keepdims)
-        axes = tuple(range(array.ndim))
-    else:
-        axes = tuple(axis_of(one, array.ndim) for one in entries(axis))
-    if len(axes) == 1:
-        return _vector_norm(array, ord, axes, keepdims)
-    if len(axes) == 2:
-        return _matrix_norm(array, ord, (axes[0], axes[1]), keepdims)
-    raise wrong(f"norm: expected one or two axes, got shape {array.shape} and axis={axis}")
-
-
-def _api_vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Array:
-    """numpy.linalg.vector_norm: over all elements, or some axes."""
-    return _vector_norm(floating(x), ord, axis, keepdims)
-
-
-def _api_matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Array:
-    """numpy.linalg.matrix_norm: over the last two axes."""
-    array = floating(x)
-    if array.ndim < 2:
-        raise wrong(f"matrix_norm: expected matrices, got shape {array.shape}")
-    return _matrix_norm(array, ord, (array.ndim - 2, array.ndim - 1), keepdims)
-
-
 TABLE: Table = {
     np.sum: _sum,
     np.prod: _prod,
@@ -334,7 +272,4 @@ TABLE: Table = {
     np.nanmax: _ignoring_nan_extremum(_max, -np.inf),
     np.nanmin: _ignoring_nan_extremum(_min, np.inf),
     np.nanmean: _nanmean,
-    np.linalg.norm: _norm,
-    np.linalg.vector_norm: _api_vector_norm,
-    np.linalg.matrix_norm: _api_matrix_norm,
 }

@@ -370,6 +370,10 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     """(a: F[…, m, n]) -> (U: F[…, m, k], s: F[…, k], Vᵀ: F[…, k, n]) with U diag(s) Vᵀ = a, k the smaller of m and n, s descending.
     Derivative: vectors of one repeated singular value do not turn into each other.
     """
+    OP_PINV: _Op.ValueType  # 220
+    """(a: F[…, m, n], rtol: F[…]) -> F[…, n, m], the pseudo-inverse: singular values of at most rtol times the largest count as 0.
+    Derivative: where the rank does not change; by rtol 0.
+    """
     OP_ARGSORT: _Op.ValueType  # 230
     """Sorting and searching. The order is that of the numbers, -0.0 equal to 0.0, NaN after all others and equal to NaN.
 
@@ -772,6 +776,10 @@ eigenvectors of one repeated eigenvalue do not turn into each other.
 OP_SVD: Op.ValueType  # 219
 """(a: F[…, m, n]) -> (U: F[…, m, k], s: F[…, k], Vᵀ: F[…, k, n]) with U diag(s) Vᵀ = a, k the smaller of m and n, s descending.
 Derivative: vectors of one repeated singular value do not turn into each other.
+"""
+OP_PINV: Op.ValueType  # 220
+"""(a: F[…, m, n], rtol: F[…]) -> F[…, n, m], the pseudo-inverse: singular values of at most rtol times the largest count as 0.
+Derivative: where the rank does not change; by rtol 0.
 """
 OP_ARGSORT: Op.ValueType  # 230
 """Sorting and searching. The order is that of the numbers, -0.0 equal to 0.0, NaN after all others and equal to NaN.

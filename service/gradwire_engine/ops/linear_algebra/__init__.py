@@ -8,6 +8,6 @@ the steps that led to them. Where structure makes tangents zero is not tracked t
 from __future__ import annotations
 
 from gradwire_engine.op import Op
-from gradwire_engine.ops.linear_algebra import decompositions, determinants, solving
+from gradwire_engine.ops.linear_algebra import decompositions, determinants, pseudo_inverse, solving
 
-OPS: tuple[Op, ...] = (*solving.OPS, *determinants.OPS, *decompositions.OPS)
+OPS: tuple[Op, ...] = (*solving.OPS, *determinants.OPS, *decompositions.OPS, *pseudo_inverse.OPS)

@@ -23,7 +23,6 @@ from gradwire_engine.ops.linear_algebra.stacks import (
     by_matrix,
     diagonal,
     flops,
-    identity,
     require_square,
     square_types,
 )
@@ -31,7 +30,7 @@ from gradwire_engine.ops.rules import describe, stacked
 from gradwire_engine.tangents import add, scale, sum_tangent
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import matmul, matrix_transpose, solve, spread, sum_over
+from gradwire_engine.vocabulary import identity, matmul, matrix_transpose, solve, spread, sum_over
 
 _SHAPES = ((3, 3), (1, 1), (2, 2), (2, 4, 4), (2, 1, 2, 2), (0, 0), (0, 2, 2))
 _CASES = tuple(Case((shape,)) for shape in _SHAPES)

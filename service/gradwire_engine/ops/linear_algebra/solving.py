@@ -25,7 +25,6 @@ from gradwire_engine.ops.linear_algebra.stacks import (
     below,
     by_matrix,
     flops,
-    on_diagonal,
     once_where_repeated,
     square_types,
     symmetric_part,
@@ -35,7 +34,7 @@ from gradwire_engine.ops.linear_algebra.stacks import (
 from gradwire_engine.ops.rules import stacked
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import matmul, matrix_transpose, solve, triangular_solve, where
+from gradwire_engine.vocabulary import matmul, matrix_transpose, on_diagonal, solve, triangular_solve, where
 
 _SUBSTITUTED = 32
 """Triangular systems of this size are handed to LAPACK; larger ones are cut in two."""
@@ -51,7 +50,7 @@ def _cholesky_jvp(attributes: Any, operands: Sequence[Value], results: Sequence[
     left = triangular_solve(factor, symmetrised(t.value))
     inner = triangular_solve(factor, matrix_transpose(left))
     lower = where(below(inner.shape, inner), inner, 0.0)
-    halved = where(on_diagonal(inner.shape, inner), lower * 0.5, lower)
+    halved = where(on_diagonal(inner), lower * 0.5, lower)
     return [Masked(matmul(factor, halved))]
 
 

@@ -13,7 +13,7 @@ from gradwire_engine.op import Array
 from gradwire_engine.ops.rules import describe, require_floating
 from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import broadcast_to, iota, matrix_transpose, sum_over, where
+from gradwire_engine.vocabulary import broadcast_to, iota, matrix_transpose, on_diagonal, sum_over, where
 
 # Types
 
@@ -119,20 +119,9 @@ def below(shape: tuple[int, ...], like: Value, offset: int = 0) -> Value:
     return broadcast_to(rows >= columns + offset, shape)
 
 
-def on_diagonal(shape: tuple[int, ...], like: Value) -> Value:
-    """True on the diagonals of matrices."""
-    rows, columns = (iota(like.builder, DType.INT64, shape[-2:], axis) for axis in (0, 1))
-    return broadcast_to(rows.equals(columns), shape)
-
-
 def diagonal(x: Value) -> Value:
     """The diagonals of square matrices."""
-    return sum_over(where(on_diagonal(x.shape, x), x, 0.0), (len(x.shape) - 1,))
-
-
-def identity(like: Value) -> Value:
-    """Identity matrices of a value's type."""
-    return where(on_diagonal(like.shape, like), like.like(1.0), 0.0)
+    return sum_over(where(on_diagonal(x), x, 0.0), (len(x.shape) - 1,))
 
 
 def symmetrised(x: Value) -> Value:
