@@ -7,10 +7,11 @@ from typing import Any
 
 from tests.gradbench import tool
 from tests.gradbench.intermediary import Question
-from tests.gradbench.references import ba, det, gmm, hello, ht, kmeans, llsq, lse
+from tests.gradbench.references import ba, det, gmm, hello, ht, kmeans, llsq, lse, lstm, ode, particle, saddle
 
 REFERENCES: dict[str, Any] = {
-    "hello": hello, "gmm": gmm, "ba": ba, "ht": ht, "kmeans": kmeans, "lse": lse, "det": det, "llsq": llsq,
+    "hello": hello, "gmm": gmm, "ba": ba, "lstm": lstm, "ht": ht, "kmeans": kmeans, "lse": lse, "ode": ode,
+    "det": det, "llsq": llsq, "particle": particle, "saddle": saddle,
 }  # fmt: skip
 
 
@@ -33,10 +34,14 @@ def small_questions(module: str) -> list[Question]:
     small: dict[str, list[tuple[str, Any]]] = {
         "gmm": [("3_4_50", gmm.made_up(3, 4, 50, gamma=1.5, m=2)), ("1_1_7", gmm.made_up(1, 1, 7))],
         "ba": [("small", ba.made_up(1, 2, 3, 31)), ("as small as the eval sees", ba.made_up(2, 3, 2, 16))],
+        "lstm": [("l2_c20", lstm.made_up(2, 20, 5)), ("l1_c2", lstm.made_up(1, 2, 1))],
         "ht": [("simple", ht.made_up(1, by_triangle=False)), ("complicated", ht.made_up(2, by_triangle=True))],
         "kmeans": [("k=10,n=1000,d=8", input_of("kmeans", "k=10,n=1000,d=8"))],
         "lse": [("n=2500", input_of("lse", "n=2500"))],
+        "ode": [(f"n={n},s={s}", ode.not_zero(n, s)) for n, s in ode.SIZES[:3]],
         "det": [("5", input_of("det", "5"))],
         "llsq": [("n=16,m=128", input_of("llsq", "n=16,m=128"))],
+        "particle": [("w=0", particle.INPUT)],
+        "saddle": [("w=0", saddle.INPUT)],
     }
     return [question for one in small[module] for question in questions_about(module, *one)]

@@ -88,7 +88,7 @@ def test_what_fails_fails_alone_and_says_why(message: dict[str, Any], words: str
 
 def test_every_eval_has_a_module() -> None:
     folder = TOOL.parent / "evals"
-    assert {path.stem for path in folder.glob("*.py")} == set(tool.EVALS)
+    assert {path.stem for path in folder.glob("*.py")} - {"descent"} == set(tool.EVALS)
 
 
 @pytest.fixture(scope="module")

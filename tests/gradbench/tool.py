@@ -25,7 +25,7 @@ from typing import Any, Final, TextIO
 import gradwire as gw
 
 EVALS: Final = (
-    "hello", "gmm", "ba", "ht", "kmeans", "lse", "det", "llsq",
+    "hello", "gmm", "ba", "lstm", "ht", "kmeans", "lse", "ode", "det", "llsq", "particle", "saddle",
 )  # fmt: skip
 
 Message = dict[str, Any]
