@@ -1,11 +1,14 @@
-"""What the evals ask: all functions of an eval on an input, with the golden answers."""
+"""What the evals ask, of the tool in this process, and the golden answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Set
 from typing import Any
 
+import pytest
 from tests.gradbench import tool
+from tests.gradbench.comparison import require_equal
 from tests.gradbench.intermediary import Question
 from tests.gradbench.references import ba, det, gmm, hello, ht, kmeans, llsq, lse, lstm, ode, particle, saddle
 
@@ -45,3 +48,25 @@ def small_questions(module: str) -> list[Question]:
         "saddle": [("w=0", saddle.INPUT)],
     }
     return [question for one in small[module] for question in questions_about(module, *one)]
+
+
+def asked(module: str, function: str, input: Any) -> Any:
+    """The tool's answer, as JSON brings it."""
+    message = json.loads(json.dumps({"kind": "evaluate", "module": module, "function": function, "input": input}))
+    answer = json.loads(json.dumps(tool.answer(message, lambda: 0)))
+    assert answer["success"], answer["error"]
+    return answer["output"]
+
+
+def require_right(module: str, description: str, input: Any) -> None:
+    """All functions of the eval give the golden answers."""
+    for question in questions_about(module, description, input):
+        require_equal(question.expected, asked(module, question.function, input))
+
+
+def own_inputs(module: str, long: Set[str] = frozenset()) -> list[Any]:
+    """The descriptions of all inputs that the eval asks for; some take long."""
+    return [
+        pytest.param(module, name, marks=[pytest.mark.long] if name in long else [], id=f"{module} {name}")
+        for name, _ in REFERENCES[module].inputs()
+    ]

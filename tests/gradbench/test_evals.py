@@ -6,45 +6,18 @@ definition by a route without automatic differentiation: `references`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Set
-from typing import Any
-
 import numpy as np
 import pytest
-from tests.gradbench import tool
 from tests.gradbench.comparison import require_equal
 from tests.gradbench.evals import ba as ba_eval
 from tests.gradbench.evals import det as det_eval
 from tests.gradbench.evals import kmeans as kmeans_eval
-from tests.gradbench.questions import REFERENCES, input_of, questions_about
+from tests.gradbench.questions import REFERENCES, asked, input_of, own_inputs, require_right
 from tests.gradbench.references import ba, det, gmm, hello, ht, kmeans, llsq, lse
 
 import gradwire as gw
 
 pytestmark = pytest.mark.usefixtures("service")
-
-
-def asked(module: str, function: str, input: Any) -> Any:
-    """The tool's answer, as JSON brings it."""
-    message = json.loads(json.dumps({"kind": "evaluate", "module": module, "function": function, "input": input}))
-    answer = json.loads(json.dumps(tool.answer(message, lambda: 0)))
-    assert answer["success"], answer["error"]
-    return answer["output"]
-
-
-def require_right(module: str, description: str, input: Any) -> None:
-    """All functions of the eval give the golden answers."""
-    for question in questions_about(module, description, input):
-        require_equal(question.expected, asked(module, question.function, input))
-
-
-def own_inputs(module: str, long: Set[str] = frozenset()) -> list[Any]:
-    """The descriptions of all inputs that the eval asks for; some take long."""
-    return [
-        pytest.param(module, name, marks=[pytest.mark.long] if name in long else [], id=f"{module} {name}")
-        for name, _ in REFERENCES[module].inputs()
-    ]
 
 
 OWN_INPUTS = [

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.usefixtures("service")
 
 TOOL = Path(tool.__file__)
 
+SEARCHES = ("particle", "saddle")
+"""Evals whose functions make a hundred calls and more."""
+
 
 def said(*messages: dict[str, Any], nanoseconds: int = 1) -> list[dict[str, Any]]:
     """The tool's answers, where each look at the clock takes so long."""
@@ -99,11 +102,19 @@ def intermediary(service: gw.Client, tmp_path_factory: pytest.TempPathFactory) -
         yield talk
 
 
-@pytest.mark.parametrize("module", tool.EVALS)
+@pytest.mark.parametrize("module", [module for module in tool.EVALS if module not in SEARCHES])
 def test_a_process_answers_the_eval(module: str, intermediary: Intermediary) -> None:
     questions = small_questions(module)
     assert {question.function for question in questions} == set(tool.functions_of(module))
     assert intermediary.play(module, questions) == []
+
+
+@pytest.mark.parametrize("function", ["ff", "fr", "rf", "rr"])
+@pytest.mark.parametrize("module", SEARCHES)
+def test_a_process_answers_the_search(module: str, function: str, intermediary: Intermediary) -> None:
+    questions = [question for question in small_questions(module) if question.function == function]
+    assert len(questions) == 1
+    assert intermediary.play(module, questions, least_runs=1) == []
 
 
 def test_the_intermediary_sees_wrong_answers(intermediary: Intermediary) -> None:

@@ -20,19 +20,20 @@ def loss(main: Any, extra: Any, state: Any, sequence: Any) -> Any:
     `main`: for each layer a row of weights and one of biases, each for (forget, in, out, change). `extra`: weights of
     the input and of the output, biases of the output. `state`: for each layer what is hidden, and the cell.
     """
-    layers, width = main.shape[0] // 2, extra.shape[1]
-    gates = np.reshape(main, (layers, 2, 4, width))
+    layers = main.shape[0] // 2
+    gates = [[np.split(row, 4) for row in main[2 * i : 2 * i + 2]] for i in range(layers)]
 
     def layer(weights: Any, biases: Any, hidden: Any, cell: Any, x: Any) -> tuple[Any, Any]:
-        sums = np.stack([x, hidden, x, hidden]) * weights + biases
-        forget, take, give = gw.special.expit(sums[:3])
-        cell = cell * forget + take * np.tanh(sums[3])
+        forget = gw.special.expit(x * weights[0] + biases[0])
+        take = gw.special.expit(hidden * weights[1] + biases[1])
+        give = gw.special.expit(x * weights[2] + biases[2])
+        cell = cell * forget + take * np.tanh(hidden * weights[3] + biases[3])
         return give * np.tanh(cell), cell
 
     def step(states: Any, x: Any) -> tuple[Any, Any]:
         found = []
-        for number, (hidden, cell) in enumerate(states):
-            hidden, cell = layer(gates[number, 0], gates[number, 1], hidden, cell, x)
+        for (weights, biases), (hidden, cell) in zip(gates, states, strict=True):
+            hidden, cell = layer(weights, biases, hidden, cell, x)
             found.append((hidden, cell))
             x = hidden
         return tuple(found), x

@@ -21,11 +21,14 @@ TIME_STEP = 0.1
 MOST_STEPS = 10_000
 
 
-def potential(x: Any, w: Any) -> Any:
-    """That of unit charges at (10, 0) and (10, 10 − w)."""
-    fixed = x - np.array([10.0, 0.0])
-    movable = x - np.stack([10.0, 10.0 - w])
-    return 1.0 / np.sqrt(np.sum(fixed**2)) + 1.0 / np.sqrt(np.sum(movable**2))
+def charges(w: Any) -> Any:
+    """Where the two unit charges are: (10, 0) and (10, 10 − w)."""
+    return np.array([[10.0, 0.0], [10.0, 10.0]]) - w * np.array([[0.0, 0.0], [0.0, 1.0]])
+
+
+def potential(x: Any, places: Any) -> Any:
+    """The sum of the reciprocal distances."""
+    return np.sum(np.sum((x - places) ** 2, axis=1) ** -0.5)
 
 
 DERIVATIVES: dict[str, Callable[[Any], Any]] = {"f": gw.jacfwd, "r": gw.grad}
@@ -36,13 +39,15 @@ def missed_by(inner: str) -> Callable[[Any], Any]:
     slope = DERIVATIVES[inner](potential)
 
     def crossing(w: Any) -> Any:
+        places = charges(w)
+
         def is_above(state: Any) -> Any:
             x, v = state
             return x[1] + TIME_STEP * v[1] > 0.0
 
         def step(state: Any) -> Any:
             x, v = state
-            return x + TIME_STEP * v, v - TIME_STEP * slope(x, w)
+            return x + TIME_STEP * v, v - TIME_STEP * slope(x, places)
 
         x, v = gw.while_loop(is_above, step, (START, VELOCITY), max_steps=MOST_STEPS)
         time = -x[1] / v[1]

@@ -84,16 +84,26 @@ def _backward(main: Any, kept: list[list[tuple[np.ndarray, ...]]], by_outputs: n
     return by_main, by_inputs
 
 
+def loss(input: dict[str, Any]) -> Any:
+    """The objective, for real and complex parameters."""
+    extra, sequence = np.array(input["extra_params"]), np.array(input["sequence"])
+    main = np.array(input["main_params"]).reshape(-1, 4, extra.shape[1])
+    outputs, _ = _forward(main, input["state"], sequence[:-1] * extra[0])
+    predicted = outputs * extra[1] + extra[2]
+    total = 2 + np.exp(predicted).sum(axis=1, keepdims=True)
+    return -(sequence[1:] * (predicted - np.log(total))).sum() / predicted.size
+
+
 def expected(function: str, input: dict[str, Any]) -> Any:
     """The golden answer."""
+    if function == "objective":
+        return float(loss(input))
     extra, sequence = np.array(input["extra_params"]), np.array(input["sequence"])
     main = np.array(input["main_params"]).reshape(-1, 4, extra.shape[1])
     gold = sequence[1:]
     outputs, kept = _forward(main, input["state"], sequence[:-1] * extra[0])
     predicted = outputs * extra[1] + extra[2]
     total = 2 + np.exp(predicted).sum(axis=1, keepdims=True)
-    if function == "objective":
-        return float(-(gold * (predicted - np.log(total))).sum() / gold.size)
     by_predicted = -(gold - gold.sum(axis=1, keepdims=True) * np.exp(predicted) / total) / gold.size
     by_main, by_inputs = _backward(main, kept, by_predicted * extra[1])
     by_extra = [(by_inputs * sequence[:-1]).sum(0), (by_predicted * outputs).sum(0), by_predicted.sum(0)]
