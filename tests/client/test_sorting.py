@@ -299,3 +299,44 @@ def test_what_numpy_refuses_is_refused(call: Callable[..., Any], message: str) -
 def test_weights_of_quantiles_are_refused() -> None:
     with pytest.raises(TracingError, match=r"weights.*repeat the elements"):
         traced(lambda x: np.quantile(x, 0.5, method="inverted_cdf", weights=[1.0, 2.0]), np.zeros(2))
+
+
+# Against JAX, by the names that it shares with numpy
+
+SHARED: dict[str, Callable[..., Any]] = {
+    "sort": lambda xp, x: xp.sort(x, axis=0),
+    "median": lambda xp, x: xp.median(x, axis=1),
+    "nanmedian": lambda xp, x: xp.nanmedian(xp.where(x > 1, xp.nan, x), axis=0),
+    "quantile": lambda xp, x: xp.quantile(x, xp.asarray([0.1, 0.45]), axis=1),
+    "nanquantile": lambda xp, x: xp.nanquantile(xp.where(x > 1, xp.nan, x), 0.35, axis=0),
+    "percentile": lambda xp, x: xp.percentile(x, 33.0, method="midpoint"),
+    "cumsum": lambda xp, x: xp.cumsum(x, axis=1),
+    "cumprod": lambda xp, x: xp.cumprod(x, axis=1),
+    "interp": lambda xp, x: xp.interp(x[1:], xp.sort(x[0]), xp.exp(x[0]), left=-1.0),
+    "gradient": lambda xp, x: xp.gradient(x, 0.5, axis=1),
+    "cov": lambda xp, x: xp.cov(x),
+    "corrcoef": lambda xp, x: xp.corrcoef(x),
+    "unwrap": lambda xp, x: xp.unwrap(4.0 * x),
+    "nanstd": lambda xp, x: xp.nanstd(xp.where(x > 1, xp.nan, x), axis=1, ddof=1),
+    "nancumprod": lambda xp, x: xp.nancumprod(xp.where(x > 1, xp.nan, x), axis=1),
+    "polyint": lambda xp, x: xp.polyint(x[0], 2),
+    "insert": lambda xp, x: xp.insert(x, 1, x[0], axis=0),
+    "take_along_axis": lambda xp, x: xp.take_along_axis(x, xp.argsort(x**2, axis=1), axis=1),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SHARED)
+def test_values_and_gradients_are_those_of_jax(name: str) -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    function = SHARED[name]
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(3, 4))
+        value = gw.remote(lambda x: function(np, x))(x)
+        expected, pull = jax.vjp(lambda x: function(jax.numpy, x), x)
+        np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-12)
+        weights = rng.normal(size=np.shape(value))
+        _, (gradient,) = gw.vjp(lambda x: function(np, x), (x,), weights)
+        np.testing.assert_allclose(gradient, pull(jax.numpy.asarray(weights))[0], rtol=1e-10, atol=1e-12)
