@@ -88,6 +88,8 @@ _SAME_IN_NUMPY: Final = frozenset(
         "degrees",
         "gcd",
         "lcm",
+        "ldexp",
+        "frexp",
     ]
 )
 

@@ -243,7 +243,7 @@ CASES: list[tuple[Callable[[Any], Any], str, str]] = [
     (as_int, "int(x[0])", "np.trunc"),
     (math_sine, "math.sin(x[0])", "Write np.sin instead"),
     (math_arc, "math.atan2", "Write np.arctan2 instead"),
-    (math_gamma, "math.gamma", "math.gamma needs the number"),
+    (math_gamma, "math.gamma", "Write gw.special.gamma instead"),
     (ranged, "range(", "Python integer"),
     (looked_up, "[1.0, 2.0]", "np.take_along_axis"),
     (looked_up_in_array, "X[np.argmax(x)]", "np.take_along_axis"),
