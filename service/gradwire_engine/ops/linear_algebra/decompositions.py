@@ -1,8 +1,9 @@
 """qr, eigh and svd, of matrices of any shape they have.
 
 A decomposition that is not unique is differentiated along one choice: signs are LAPACK's and do not move, and vectors
-that belong to a repeated value do not turn into each other (the factor 1 / (λⱼ - λᵢ) counts as 0 where the two are
-equal). So functions that are the same for every choice, such as Σ λ², have their derivatives there too, to first order.
+that belong to a repeated value do not turn into each other. The factor 1 / (λⱼ - λᵢ) counts as 0 where the two are
+equal, to within what rounding alone moves them. So functions that are the same for every choice, such as Σ λ², have
+their derivatives there too, to first order.
 
     A = Q R        with X = Ȧ R⁻¹, S = Qᵀ X, T = S - tril(S, -1) + tril(S, -1)ᵀ:
                    Q̇ = X - Q T,   Ṙ = T R
@@ -38,7 +39,20 @@ from gradwire_engine.ops.linear_algebra.stacks import (
 from gradwire_engine.ops.rules import stacked
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import concat, matmul, matrix_transpose, slice_axis, spread, triangular_solve, where
+from gradwire_engine.vocabulary import (
+    absolute,
+    concat,
+    matmul,
+    matrix_transpose,
+    max_over,
+    slice_axis,
+    spread,
+    triangular_solve,
+    where,
+)
+
+_ROUNDINGS = 4
+"""Values closer than so many roundings of the largest, for each row of the matrix, count as equal."""
 
 # qr
 
@@ -86,7 +100,7 @@ def _eigh_jvp(attributes: Any, operands: Sequence[Value], results: Sequence[Valu
     if t is None:
         return [None, None]
     inner = matmul(matrix_transpose(v), matmul(symmetrised(t.value), v))
-    return [Masked(diagonal(inner)), Masked(matmul(v, inner * _inverse_or_zero(_pairs(w)[1] - _pairs(w)[0])))]
+    return [Masked(diagonal(inner)), Masked(matmul(v, inner * _inverse_differences(w)))]
 
 
 def _pairs(w: Value) -> tuple[Value, Value]:
@@ -96,9 +110,18 @@ def _pairs(w: Value) -> tuple[Value, Value]:
     return spread(w, (rank,), square), spread(w, (rank - 1,), square)
 
 
-def _inverse_or_zero(x: Value) -> Value:
-    """1 / x; 0 at 0."""
-    zero = x.equals(0.0)
+def _inverse_differences(w: Value) -> Value:
+    """1 / (wⱼ - wᵢ); 0 where LAPACK cannot tell the two apart."""
+    rows, columns = _pairs(w)
+    gaps = columns - rows
+    axis = len(w.shape) - 1
+    rounding = _ROUNDINGS * w.shape[-1] * float(np.finfo(w.dtype.value).eps)
+    largest = spread(max_over(absolute(w), (axis,)) * rounding, (axis, axis + 1), gaps.shape)
+    return _inverse(gaps, absolute(gaps) <= largest)
+
+
+def _inverse(x: Value, zero: Value) -> Value:
+    """1 / x; 0 where it counts as zero."""
     return where(zero, x.like(0.0), 1.0 / where(zero, x.like(1.0), x))
 
 
@@ -125,9 +148,9 @@ def _svd_jvp(attributes: Any, operands: Sequence[Value], results: Sequence[Value
     along_v, along_u = matmul(moved, v), matmul(matrix_transpose(moved), u)
     inner = matmul(matrix_transpose(u), along_v)
     mirrored = matrix_transpose(inner)
-    rows, columns = _pairs(s)
-    together = (inner + mirrored) * 0.5 * _inverse_or_zero(columns - rows)
-    against = (inner - mirrored) * 0.5 * _inverse_or_zero(rows + columns)
+    sums = _pairs(s)[0] + _pairs(s)[1]
+    together = (inner + mirrored) * 0.5 * _inverse_differences(s)
+    against = (inner - mirrored) * 0.5 * _inverse(sums, sums.equals(0.0))
     u_moved = matmul(u, together + against)
     v_moved = matmul(v, together - against)
     k = s.shape[-1]
@@ -140,7 +163,7 @@ def _svd_jvp(attributes: Any, operands: Sequence[Value], results: Sequence[Value
 
 def _by_columns(x: Value, s: Value) -> Value:
     """Each column over its singular value; 0 where that is 0."""
-    return x * spread(_inverse_or_zero(s), (len(x.shape) - 2,), x.shape)
+    return x * spread(_inverse(s, s.equals(0.0)), (len(x.shape) - 2,), x.shape)
 
 
 _ANY = ((3, 3), (4, 2), (2, 3), (1, 1), (2, 3, 2), (2, 1, 2, 2), (0, 0), (2, 0), (0, 3), (0, 2, 2))
