@@ -123,7 +123,6 @@ _LATER: Final = frozenset(
 _INSTEAD_OF_FUNCTION: Final = {
     **dict.fromkeys(("eig", "eigvals"), "its results are complex; for a symmetric matrix write np.linalg.eigh"),
     "matrix_rank": "the rank does not vary with x, so it has no derivative; write np.sum(np.linalg.svdvals(x) > tol)",
-    "apply_along_axis": "write gw.vmap(function, in_axes=…)(x)",
     "arange": "shapes must be known while the function is traced",
     "copyto": "write np.where(mask, new, old)",
     "put": "write gw.special.at_set(np.ravel(x), indices, values).reshape(x.shape)",

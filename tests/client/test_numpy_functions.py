@@ -71,6 +71,9 @@ CASES: list[Case] = [
         (function, lambda x, f=function: f(x, axis=(0, -1), keepdims=True, ddof=1), (CUBE,))
         for function in (np.nanvar, np.nanstd)
     ],
+    (np.apply_along_axis, lambda x: np.apply_along_axis(np.max, 1, x), (CUBE,)),
+    (np.apply_along_axis, lambda x: np.apply_along_axis(np.cumsum, 0, x), (CUBE,)),
+    (np.apply_along_axis, lambda x: np.apply_along_axis(lambda row: np.outer(row, x[0]), -1, x), ((2, 3),)),
     (np.apply_over_axes, lambda x: np.apply_over_axes(np.sum, x, (0, 2)), (CUBE,)),
     (np.average, lambda x: np.average(x), (MATRIX,)),
     (np.average, lambda x, w: np.average(x, axis=1, weights=np.abs(w) + 1.0), (MATRIX, (4,))),
