@@ -50,6 +50,7 @@ CORNERS = (
     Corner("1 / gamma at -1", SPECIAL["rgamma"], [-1.0], [-1.0], 0.0, 2 * (1 - EULER)),
     Corner("1 / gamma at -2", SPECIAL["rgamma"], [-2.0], [2.0], 0.0, 2 * (2 * EULER - 3)),
     Corner("1 / gamma where gamma overflows", SPECIAL["rgamma"], [400.0], [0.0], 0.0),
+    Corner("1 / gamma at inf", SPECIAL["rgamma"], [INF], [0.0], 0.0),
     # Error functions and the normal distribution
     Corner("erfinv at 1", op("erfinv"), [1.0], [INF], INF, INF),
     Corner("erfinv at -1", op("erfinv"), [-1.0], [INF], -INF, -INF),
@@ -60,6 +61,10 @@ CORNERS = (
     Corner("erfcx at 0", of_order(erfcx, 0), [0.0], [-2 / ROOT_PI], 1.0, 2.0),
     Corner("erfcx far above", of_order(erfcx, 0), [1e8], [-1e-16 / ROOT_PI], 1e-8 / ROOT_PI, 2e-24 / ROOT_PI),
     Corner("erfcx at inf", of_order(erfcx, 0), [INF], [0.0], 0.0),
+    Corner("erf at inf", op("erf"), [INF], [0.0], 1.0),
+    Corner("erfc at -inf", op("erfc"), [-INF], [0.0], 2.0),
+    Corner("erfc of a number whose square is none", op("erfc"), [1e200], [0.0], 0.0),
+    Corner("ndtr at -inf", SPECIAL["ndtr"], [-INF], [0.0], 0.0),
     Corner("ndtr far below", SPECIAL["ndtr"], [-1000.0], [0.0], 0.0),
     Corner("ndtr far above", SPECIAL["ndtr"], [1000.0], [0.0], 1.0),
     Corner("log_ndtr at 0", op("log_ndtr"), [0.0], [MILLS], -LOG2, -(MILLS**2)),

@@ -24,6 +24,7 @@ from gradwire_engine.vocabulary import (
     ive,
     log,
     log1p,
+    minimum,
     polygamma,
     reciprocal,
     sin,
@@ -83,7 +84,7 @@ def _rgamma(x: Value) -> Value:
     mirrored = (1.0 - x).emit("gamma")
     lower = where(sine.equals(0.0) & isinf(mirrored), x.like(0.0), sine * mirrored * (1.0 / math.pi))
     large = x > (170.0 if x.dtype is DType.FLOAT64 else 34.0)
-    upper = where(large, exp(-x.emit("gammaln")), reciprocal(x.emit("gamma")))
+    upper = where(large, exp(-minimum(x, x.like(1000.0)).emit("gammaln")), reciprocal(x.emit("gamma")))
     return where(x < 0.5, lower, upper)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from gradwire_engine.op import Array, Domain, Partials
 from gradwire_engine.ops.arithmetic import NONZERO, POSITIVE, elementwise
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import cos, cosh, exp, expit, hypot, isinf, reciprocal, rsqrt, sin, sinh, where
+from gradwire_engine.vocabulary import cos, cosh, exp, expit, hypot, isinf, minimum, reciprocal, rsqrt, sin, sinh, where
 
 _LN2, _LN10 = math.log(2.0), math.log(10.0)
 _INSIDE = Domain(-0.9, 0.9)
@@ -50,7 +50,9 @@ def _logaddexp_partials(attributes: Any, operands: Sequence[Value], r: Value) ->
 
 
 def _gaussian(x: Value) -> Value:
-    return exp(-(x * x)) * (2.0 / math.sqrt(math.pi))
+    square = x * x
+    # Capped where it has long been 0, so that the next derivative is 0 at infinity and not inf * 0.
+    return exp(-minimum(square, square.like(1600.0))) * (2.0 / math.sqrt(math.pi))
 
 
 OPS = (
