@@ -328,6 +328,8 @@ CASES: list[Case] = [
     *[(np.polyder, lambda x, m=order: np.polyder(x, m), (VECTOR,)) for order in (0, 1, 2, 5)],
     (np.polyint, np.polyint, (VECTOR,)),
     (np.polyint, lambda x: np.polyint(x, 2, [1.0, x[0]]), (VECTOR,)),
+    (np.polyfit, lambda y: np.polyfit(np.arange(5.0), y, 2), (VECTOR,)),
+    (np.polyfit, lambda y: np.polyfit([0.0, 1.0, 3.0], y, 1, w=[1.0, 2.0, 0.5]), (MATRIX,)),
     (np.array_equiv, lambda x: np.array_equiv(x, x[0]), (MATRIX,)),
     (np.array_equiv, lambda x: np.array_equiv(x, x[:2, :2]), (MATRIX,)),
     (np.isin, lambda x: np.isin(x, np.stack([x[0, 0], x[1, 2]])), (MATRIX,)),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.operands import Array, Table, cast, entries, integer, lift, lifted, promoted, wrong, xp
 
 
@@ -69,6 +70,22 @@ def polyint(p: Any, m: Any = 1, k: Any = None) -> Array:
     return coefficients
 
 
+def polyfit(x: Any, y: Any, deg: Any, rcond: Any = None, full: Any = False, w: Any = None, cov: Any = False) -> Array:
+    """numpy.polyfit: the coefficients alone."""
+    if full or cov:
+        raise unsupported_argument("polyfit", "full and cov")
+    points, values = (cast(one, np.dtype(np.float64)) for one in lifted(x, y))
+    if points.ndim != 1 or values.ndim not in (1, 2) or values.shape[0] != points.shape[0]:
+        raise wrong(f"polyfit: expected points of one axis and as many values, got {points.shape} and {values.shape}")
+    columns = vander(points, _order(deg, "polynomial") + 1)
+    if w is not None:
+        weights = xp.reshape(lift(w), (-1, 1))
+        columns, values = columns * weights, values * xp.reshape(weights, (-1, *(1,) * (values.ndim - 1)))
+    scale = xp.sqrt(xp.sum(columns * columns, axis=0))
+    found = xp.linalg.lstsq(columns / scale, values, rcond)[0]
+    return xp.transpose(xp.transpose(found) / scale)
+
+
 def _order(m: Any, what: str) -> int:
     order = integer(m, "m")
     if order < 0:
@@ -84,4 +101,5 @@ TABLE: Table = {
     np.polymul: polymul,
     np.polyder: polyder,
     np.polyint: polyint,
+    np.polyfit: polyfit,
 }
