@@ -150,7 +150,7 @@ def value_names(graph: Graph) -> list[str]:
 
 
 def attributes_text(attributes: Attributes) -> str:
-    """The attributes as they stand in the text form; long constants are abbreviated."""
+    """The attributes as they stand in the text form: without defaults, and long constants are abbreviated."""
     if isinstance(attributes, Constant):
         array = attributes.array
         shown = array.tolist() if array.size <= 8 else f"{array.ravel()[:4].tolist()}… {array.size} elements"
@@ -158,6 +158,8 @@ def attributes_text(attributes: Attributes) -> str:
     parts = []
     for field in fields(attributes):
         value = getattr(attributes, field.name)
+        if value == field.default:
+            continue
         parts.append(f"{field.name}={value.value if isinstance(value, DType) else value}")
     return ", ".join(parts)
 

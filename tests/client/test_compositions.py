@@ -27,6 +27,21 @@ def several(w: Any, x: Any) -> Any:
     return {"a": np.sum(w * x), "b": (w * 2.0, np.argmax(x))}
 
 
+def branching(w: Any, x: Any) -> Any:
+    return gw.cond(np.sum(x) > 0, lambda: np.sum(np.sin(w) * x), lambda: np.sum(w) * 2.0) * w[0]
+
+
+def looping(w: Any, x: Any) -> Any:
+    """A scan over x of a while_loop whose number of steps the data decide."""
+
+    def step(carry: Any, entry: Any) -> Any:
+        halved = gw.while_loop(lambda v: np.sum(v**2) > 0.5, lambda v: v * 0.75 - 0.01 * w, carry + entry, max_steps=60)
+        return np.tanh(halved * w), halved[0] * entry
+
+    carry, entries = gw.scan(step, w * 2.0, x)
+    return carry + np.sum(entries)
+
+
 def draw_step(data: st.DataObject, shapes: list[tuple[int, ...]]) -> tuple[Any, list[tuple[int, ...]]]:
     """A transformation, and the shapes of the arguments afterwards."""
     kind = data.draw(st.sampled_from(["grad", "value_and_grad", "jacfwd", "jacrev", "hessian", "vmap", "vmap", "vmap"]))
@@ -49,7 +64,7 @@ def draw_step(data: st.DataObject, shapes: list[tuple[int, ...]]) -> tuple[Any, 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_batch_is_a_static_axis(data: st.DataObject) -> None:
-    base = data.draw(st.sampled_from([scalar, vector, several]))
+    base = data.draw(st.sampled_from([scalar, vector, several, branching, looping]))
     shapes: list[tuple[int, ...]] = [(2,), (2,)]
     function: Any = base
     for _ in range(data.draw(st.integers(1, 4))):
@@ -72,7 +87,7 @@ def test_a_batch_is_a_static_axis(data: st.DataObject) -> None:
 @given(st.data())
 def test_products_of_a_batch_are_those_of_a_static_axis(data: st.DataObject) -> None:
     step, shapes = draw_step(data, [(2,), (2,)])
-    function = step(data.draw(st.sampled_from([scalar, vector])))
+    function = step(data.draw(st.sampled_from([scalar, vector, branching, looping])))
     rng = np.random.default_rng(data.draw(st.integers(0, 5)))
     primals = tuple(rng.normal(size=shape) for shape in shapes)
     tangents = tuple(rng.normal(size=shape) for shape in shapes)

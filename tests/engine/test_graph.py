@@ -310,7 +310,7 @@ def test_the_text_form() -> None:
         == """\
 graph(x: float64[2,3], v1: float64, v2: float64, v3: float64, v4: float64) {
   v5: float64 = sum(x, axes=(0, 1))
-  v6: float64[2,2] = dot_general(x, x, lhs_contract=(1,), rhs_contract=(1,), lhs_batch=(), rhs_batch=())
+  v6: float64[2,2] = dot_general(x, x, lhs_contract=(1,), rhs_contract=(1,))
   v7: int32[20] = constant(value=[0, 1, 2, 3]… 20 elements)
   v8: float64[2,1] = slice(x, start=(0, 0), limit=(2, 1), stride=(1, 1))
   v9: float64[2] = reshape(v8, shape=(2,))
