@@ -130,11 +130,16 @@ def test_many_particles_at_once_take_as_many_steps_as_each_needs() -> None:
     np.testing.assert_allclose(slopes, [one.imag / STEP for one in expected], rtol=1e-9)
 
 
-def test_a_particle_that_never_comes_down_is_an_error_by_name() -> None:
+def test_a_particle_that_never_comes_down_is_an_error_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two others it circles the charges."""
+    monkeypatch.setattr(particle_eval, "MOST_STEPS", 600)
     with pytest.raises(gw.RowError, match="max_steps") as caught:
-        gw.vmap(particle_eval.CALLS["rf"])(np.array([0.0, -0.5, 0.2]))
+        gw.vmap(particle_eval.value_and_slope("rf"))(np.array([0.0, -0.5, 0.2]))
     assert caught.value.rows == (1,)
+    values, slopes = caught.value.result
+    assert np.isnan([values[1], slopes[1]]).all()
+    expected = particle.missed_by(0.2 + 1j * STEP)
+    require_equal([float(expected.real), float(expected.imag / STEP)], [float(values[2]), float(slopes[2])])
 
 
 # saddle
