@@ -10,10 +10,18 @@ from tests.gradbench.task import Functions, Input, Task
 import gradwire as gw
 
 
+def powers(t: Any, count: int) -> Any:
+    """(count, n): tʲ for each j, twice as many with each product."""
+    found, power = np.ones((1, t.shape[0])), t
+    while found.shape[0] < count:
+        found = np.concatenate([found, found * power])
+        power = power * power
+    return found[:count]
+
+
 def misfit(x: Any, t: Any) -> Any:
     """½ Σ_i (sign(t_i) − Σ_j x_j t_iʲ)²."""
-    powers = np.vander(t, x.shape[0], increasing=True)
-    return 0.5 * np.sum((np.sign(t) - powers @ x) ** 2)
+    return 0.5 * np.sum((np.sign(t) - x @ powers(t, x.shape[0])) ** 2)
 
 
 VALUE, GRADIENT = gw.remote(misfit), gw.grad(misfit)
