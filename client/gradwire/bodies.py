@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from gradwire.capture import Captures, capture, name_of
 from gradwire.errors import TracingError
 from gradwire.locations import at_user_line
@@ -21,7 +23,7 @@ from gradwire.plans import leaf_type
 from gradwire.promotion import as_type
 from gradwire.steps import refuse
 from gradwire.tracing import Captured, Trace, Tracer
-from gradwire.trees import Tree, flatten, tuple_of
+from gradwire.trees import LEAF, Tree, flatten, tuple_of
 from gradwire_engine.attributes import NONE, Attributes
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import EngineError
@@ -84,6 +86,68 @@ class Carry:
             f"{self.what}: {name} goes in as {type} and comes out of {name_of(self.function)} as {got}; its type stays "
             f"the same from step to step{_remedy(type, got)}"
         )
+
+
+class Branches:
+    """The two functions of a cond while they are traced: the second's result must be like the first's."""
+
+    def __init__(self, true_fun: Function, false_fun: Function) -> None:
+        self._functions = true_fun, false_fun
+        self._weak: list[list[bool]] = []
+        self.tree: Tree = LEAF
+
+    def first(self, *operands: Any) -> list[Any]:
+        """The leaves of the first's result."""
+        leaves, self.tree = flatten(self._functions[0](*operands))
+        return self._noted(leaves)
+
+    def second(self, *operands: Any) -> list[Any]:
+        """The leaves of the second's result, in the first's order."""
+        result = self._functions[1](*operands)
+        try:
+            leaves = self.tree.leaves_of(result, "the second")
+        except TracingError as error:
+            raise refuse(f"cond: {self._names} return results that are not nested alike: {error}") from None
+        if any(leaf is None for leaf in leaves) or len(leaves) != len(flatten(result)[0]):
+            raise refuse(
+                f"cond: {self._names} return results that are not nested alike: one has None where not both do"
+            )
+        return self._noted(leaves)
+
+    def _noted(self, leaves: list[Any]) -> list[Any]:
+        self._weak.append([is_python_number(leaf) for leaf in leaves])
+        return leaves
+
+    def common_types(self, first: Sequence[TensorType], second: Sequence[TensorType]) -> list[DType]:
+        """The type of each leaf; TracingError where the two differ by more than a Python number's type."""
+        places = self.tree.paths("result")
+        return [
+            self._common(place, *pair, *weak)
+            for place, pair, weak in zip(
+                places, zip(first, second, strict=True), zip(*self._weak, strict=True), strict=True
+            )
+        ]
+
+    def _common(self, place: str, one: TensorType, two: TensorType, one_weak: bool, two_weak: bool) -> DType:
+        if one_weak and two_weak:
+            return DType.of(np.result_type(one.dtype.numpy, two.dtype.numpy))
+        if one == two or (two_weak and takes(one, two.dtype)):
+            return one.dtype
+        if one_weak and takes(two, one.dtype):
+            return two.dtype
+        if one.shape == two.shape:
+            both = np.result_type(one.dtype.numpy, two.dtype.numpy)
+            remedy = f"Convert one of them, for example with .astype(np.{both})"
+        else:
+            remedy = "Bring them to one shape with np.broadcast_to or np.reshape"
+        raise refuse(
+            f"cond: {place} is {one} from {name_of(self._functions[0])} and {two} from {name_of(self._functions[1])}; "
+            f"both branches return the same types. {remedy}"
+        )
+
+    @property
+    def _names(self) -> str:
+        return " and ".join(name_of(one) for one in self._functions)
 
 
 def is_python_number(leaf: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradwire.complaints import endless_recursion, ragged_list
 from gradwire.errors import TracingError
-from gradwire.locations import Location, at_line, deepest_location
+from gradwire.locations import Location, at_line, at_user_line, deepest_location
 from gradwire.numpy_functions import LIBRARY
 from gradwire.promotion import supported
 from gradwire.tracing import Captured, Trace, Tracer, activated, active_trace
@@ -87,9 +87,10 @@ def _output(trace: Trace, leaf: Any, called: str) -> Value:
         array = np.asarray(leaf)
         supported(array.dtype, f"the result of {called}")
         return trace.constant(array)
-    raise TracingError(
+    text = (
         f"{called} returned a {type(leaf).__name__}; results are numbers, arrays, and tuples, lists and dicts of them"
     )
+    raise TracingError(at_user_line(text))
 
 
 def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> Captures:

@@ -15,14 +15,13 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.bodies import (
+    Branches,
     Carry,
     captured_by,
     closed,
     emitted,
-    is_python_number,
     operands_of,
     require_entries,
-    takes,
     traced_body,
 )
 from gradwire.capture import Captures, capture, leaf_names, name_of
@@ -52,6 +51,7 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
     what a branch would do to a row that does not take it has no effect. A `pred` that is no traced value is decided at
     once: the other function is not called.
     """
+    _require_functions("cond", true_fun=true_fun, false_fun=false_fun)
     type = leaf_type(pred, "pred")
     if type.shape:
         raise refuse(
@@ -68,7 +68,7 @@ def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, o
     leaves, tree = flatten(operands)
     names = leaf_names(true_fun, tuple_of(tree, Tree(dict)))
     types = [leaf_type(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
-    branches = _Branches(true_fun, false_fun)
+    branches = Branches(true_fun, false_fun)
     then = traced_body(branches.first, name_of(true_fun), tree, types, names)
     otherwise = traced_body(branches.second, name_of(false_fun), tree, types, names)
     dtypes = branches.common_types(then.graph.output_types, otherwise.graph.output_types)
@@ -77,68 +77,6 @@ def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, o
     graphs = [closed(one, captured, dtypes=dtypes) for one in (otherwise, then)]
     results = emitted(trace, "cond", [*values, *operands_of(trace, captured)], Cond(), graphs)
     return branches.tree.build(results)
-
-
-class _Branches:
-    """The two functions of a cond while they are traced: the second's result must be like the first's."""
-
-    def __init__(self, true_fun: Function, false_fun: Function) -> None:
-        self._functions = true_fun, false_fun
-        self._weak: list[list[bool]] = []
-        self.tree: Tree = LEAF
-
-    def first(self, *operands: Any) -> list[Any]:
-        """The leaves of the first's result."""
-        leaves, self.tree = flatten(self._functions[0](*operands))
-        return self._noted(leaves)
-
-    def second(self, *operands: Any) -> list[Any]:
-        """The leaves of the second's result, in the first's order."""
-        result = self._functions[1](*operands)
-        try:
-            leaves = self.tree.leaves_of(result, "the second")
-        except TracingError as error:
-            raise refuse(f"cond: {self._names} return results that are not nested alike: {error}") from None
-        if any(leaf is None for leaf in leaves) or len(leaves) != len(flatten(result)[0]):
-            raise refuse(
-                f"cond: {self._names} return results that are not nested alike: one has None where not both do"
-            )
-        return self._noted(leaves)
-
-    def _noted(self, leaves: list[Any]) -> list[Any]:
-        self._weak.append([is_python_number(leaf) for leaf in leaves])
-        return leaves
-
-    def common_types(self, first: Sequence[TensorType], second: Sequence[TensorType]) -> list[DType]:
-        """The type of each leaf; TracingError where the two differ by more than a Python number's type."""
-        places = self.tree.paths("result")
-        return [
-            self._common(place, *pair, *weak)
-            for place, pair, weak in zip(
-                places, zip(first, second, strict=True), zip(*self._weak, strict=True), strict=True
-            )
-        ]
-
-    def _common(self, place: str, one: TensorType, two: TensorType, one_weak: bool, two_weak: bool) -> DType:
-        if one_weak and two_weak:
-            return DType.of(np.result_type(one.dtype.numpy, two.dtype.numpy))
-        if one == two or (two_weak and takes(one, two.dtype)):
-            return one.dtype
-        if one_weak and takes(two, one.dtype):
-            return two.dtype
-        if one.shape == two.shape:
-            both = np.result_type(one.dtype.numpy, two.dtype.numpy)
-            remedy = f"Convert one of them, for example with .astype(np.{both})"
-        else:
-            remedy = "Bring them to one shape with np.broadcast_to or np.reshape"
-        raise refuse(
-            f"cond: {place} is {one} from {name_of(self._functions[0])} and {two} from {name_of(self._functions[1])}; "
-            f"both branches return the same types. {remedy}"
-        )
-
-    @property
-    def _names(self) -> str:
-        return " and ".join(name_of(one) for one in self._functions)
 
 
 # scan
@@ -153,6 +91,7 @@ def scan(
     `ys` are the y, stacked along a new axis 0. `reverse` runs from the last entry to the first; `ys` stay in the order
     of `xs`. The carry keeps its structure, shapes and types. `unroll` is taken, as JAX has it, and changes nothing.
     """
+    _require_functions("scan", f=f)
     operator.index(unroll)
     carry = Carry.of("scan", f, init)
     x_leaves, x_tree = flatten(xs)
@@ -247,6 +186,7 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any, *, max_ste
     The value keeps its structure, shapes and types. In a batch each row makes its own number of steps. A row that is
     not done after `max_steps` steps fails, alone: RowError, with reason MAX_STEPS_EXCEEDED.
     """
+    _require_functions("while_loop", cond_fun=cond_fun, body_fun=body_fun)
     if max_steps is None:
         raise refuse(
             "while_loop: max_steps= is missing. It is the largest number of steps that can be right: a loop that does "
@@ -321,6 +261,7 @@ def fori_loop(
     With bounds that are Python integers it is a scan. Bounds that are traced values make it a while_loop, which needs
     `max_steps`. i is an int64. `unroll` is taken, as JAX has it, and changes nothing.
     """
+    _require_functions("fori_loop", body_fun=body_fun)
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
         if max_steps is None:
             raise refuse(
@@ -404,6 +345,12 @@ class _Checkpointed:
         operands = [*[trace.value_of(leaf) for leaf in leaves], *operands_of(trace, captured)]
         results = emitted(trace, "checkpoint", operands, bodies=[closed(body, captured)])
         return body.result.build(results)
+
+
+def _require_functions(what: str, **functions: Any) -> None:
+    for name, function in functions.items():
+        if not callable(function):
+            raise refuse(f"{what}: {name} is a {function.__class__.__name__}, and a function is expected: lambda …: …")
 
 
 def _active() -> Trace:

@@ -423,6 +423,14 @@ def other_structure(x: Any) -> Any:
     return gw.cond(x[0] > 0, lambda: (x, x), lambda: x)
 
 
+def values_for_branches(x: Any) -> Any:
+    return gw.cond(x[0] > 0, 1.0, 2.0)
+
+
+def swapped(x: Any) -> Any:
+    return gw.scan(0.0, lambda c, entry: (c, None), x)
+
+
 MISTAKES: list[tuple[Callable[[Any], Any], str]] = [
     (changing, r"scan: carry goes in as int64 and comes out of <lambda> as float64; .*: 0\.0 instead of 0"),
     (widening, r"scan: carry goes in as float64 and comes out of <lambda> as float64\[3\]; .*shape \(3,\)"),
@@ -437,6 +445,8 @@ MISTAKES: list[tuple[Callable[[Any], Any], str]] = [
     (vector_predicate, r"cond: the predicate is bool\[3\], and it is one bool.*np\.where"),
     (other_type, r"cond: result is float64\[3\] from <lambda> and float32\[3\] from <lambda>.*\.astype\(np\.float64\)"),
     (other_shape, r"cond: result is float64\[3\] from <lambda> and float64 from <lambda>.*one shape"),
+    (values_for_branches, "cond: true_fun is a float, and a function is expected"),
+    (swapped, "scan: f is a float, and a function is expected"),
     (other_structure, "cond: <lambda> and <lambda> return results that are not nested alike"),
 ]
 
