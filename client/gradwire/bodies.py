@@ -91,7 +91,7 @@ class Carry:
 class Branches:
     """The two functions of a cond while they are traced: the second's result must be like the first's."""
 
-    def __init__(self, true_fun: Function, false_fun: Function) -> None:
+    def __init__(self, true_fun: Callable[..., Any], false_fun: Callable[..., Any]) -> None:
         self._functions = true_fun, false_fun
         self._weak: list[list[bool]] = []
         self.tree: Tree = LEAF
