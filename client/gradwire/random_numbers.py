@@ -28,7 +28,7 @@ _BITS = {np.dtype(np.float64): 52, np.dtype(np.float32): 23}
 
 
 def random_bits(key: Any, shape: Any = ()) -> Array:
-    """int64 of `shape`, all 64 bits random; `key` is one integer, traced or not."""
+    """int64 of `shape`, all 64 bits random: the same for the same `key`, an integer, traced or not, on every server."""
     lengths = shape_of(shape)
     if any(length < 0 for length in lengths):
         raise wrong(f"random_bits: got shape {lengths}, expected lengths of at least 0")
@@ -47,7 +47,7 @@ def random_bits(key: Any, shape: Any = ()) -> Array:
 
 
 def random_uniform(key: Any, shape: Any = (), dtype: Any = np.float64) -> Array:
-    """Uniform numbers in (0, 1), neither 0 nor 1; float64 or float32."""
+    """Uniform numbers in (0, 1), neither 0 nor 1, out of `random_bits`; float64 or float32."""
     wanted = as_dtype(dtype)
     if wanted not in _BITS:
         raise wrong(f"random numbers are float64 or float32, got dtype {wanted}")
@@ -57,5 +57,5 @@ def random_uniform(key: Any, shape: Any = (), dtype: Any = np.float64) -> Array:
 
 
 def random_normal(key: Any, shape: Any = (), dtype: Any = np.float64) -> Array:
-    """Standard normal numbers, from as many uniform ones; float64 or float32."""
+    """Standard normal numbers, the `ndtri` of as many uniform ones; float64 or float32."""
     return ndtri(random_uniform(key, shape, dtype))
