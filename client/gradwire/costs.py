@@ -19,11 +19,13 @@ class Cost:
     """Bounds on what one call needs."""
 
     flops: int
-    """Floating-point operations."""
+    """Floating-point operations; loops at their bounds."""
     bytes: int
     """All buffers that are alive at the same time, arguments and results included."""
     nodes: int
     """Operations that remain after optimisation."""
+    open_ended: bool = False
+    """Whether a loop ends when its own condition says so: it may take far fewer operations."""
 
 
 def cost(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Cost:
@@ -44,4 +46,5 @@ def cost(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Cost:
         flops=found.flops.constant + found.flops.per_row * rows,
         bytes=found.bytes.constant + found.bytes.per_row * rows,
         nodes=found.nodes,
+        open_ended=found.open_ended,
     )

@@ -43,11 +43,18 @@ class Cost:
     flops: Bound
     bytes: Bound
     nodes: int
+    open_ended: bool = False
+    """Whether there is a loop whose number of steps only the run knows: the bound on the operations is then far above
+    what most runs take."""
 
 
 def cost(graph: Graph) -> Cost:
     """The bounds of a graph as it stands."""
-    return Cost(flops_bound(graph), bytes_bound(graph), graph.size)
+    return Cost(flops_bound(graph), bytes_bound(graph), graph.size, _is_open_ended(graph))
+
+
+def _is_open_ended(graph: Graph) -> bool:
+    return any(node.op.name == "while" or any(map(_is_open_ended, node.subgraphs)) for node in graph.nodes)
 
 
 def flops_bound(graph: Graph) -> Bound:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from gradwire.wire.requests import MAX_ROWS, SlicedEvaluate
 from gradwire.wire.responses import RowError, RunReport, evaluated_parts, output_head
 from gradwire.wire.tensors import TensorView
+from gradwire_engine.cost import Bound, Cost
 from gradwire_engine.graph import Input
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
@@ -28,6 +29,8 @@ from gradwire_server.tasks import PreparedProgram, Task, TaskInput, TaskResult
 _OUTPUT_OVERHEAD: Final = 8 + 16 * 10 + 32  # of a tensor in a response: field headers and a shape, at most
 _RESPONSE_OVERHEAD: Final = 512  # the report
 _MEMORY_SHARE: Final = 2  # the executor may use one in so many bytes of a worker's memory for intermediate values
+_MOST_ROW_ERRORS: Final = 10_000  # of one response; beyond, the request fails
+_OPEN_ENDED_FLOPS: Final = 1_000_000  # what a loop that ends when it likes is expected to take, until measured
 
 Operand = memoryview | bytes | StoredConstant
 
@@ -65,7 +68,7 @@ class Evaluation:
         self.layout = layout
         self.mode = prepared.mode
         self.plan_id = prepared.plan_id
-        self.prediction = Prediction(prepared.cost.flops, flops_per_second)
+        self.prediction = Prediction(_expected_flops(prepared.cost), flops_per_second)
         self._limits = limits
         self._version = server_version
         shared = frozenset(layout.shared_inputs)
@@ -109,14 +112,16 @@ class Evaluation:
         cost, limits = self.prepared.cost, self._limits
         if cost.bytes.at(1) > limits.worker_memory.value:
             return -1
-        by_flops = _rows_within(limits.flops.value, cost.flops.constant, cost.flops.per_row)
+        by_flops = MAX_ROWS
+        if not cost.open_ended:
+            by_flops = _rows_within(limits.flops.value, cost.flops.constant, cost.flops.per_row)
         by_response = _rows_within(limits.message.value, self._bytes_constant + self._overhead, self._bytes_per_row)
         return min(by_flops, by_response)
 
     def _check_cost(self, rows: int) -> None:
         cost = self.prepared.cost
         flops = cost.flops.at(rows)
-        if flops > self._limits.flops.value:
+        if flops > self._limits.flops.value and not cost.open_ended:
             raise over_limit(
                 "PROGRAM_TOO_EXPENSIVE",
                 f"bound on the operations for {rows:,} rows",
@@ -223,6 +228,8 @@ class Evaluation:
         """Each job's response, with its own rows: the only copy of them that is made here."""
         if result.row_errors and self.is_solo:
             return [self._summed_row_failed(result)] * len(jobs)
+        if len(result.row_errors) > _MOST_ROW_ERRORS:
+            return [self._too_many_rows_failed(result)] * len(jobs)
         rows = sum([job.rows for job in jobs])
         answers: list[bytes | Refusal] = []
         start = 0
@@ -254,9 +261,26 @@ class Evaluation:
         ]
 
     @staticmethod
+    def _too_many_rows_failed(result: TaskResult) -> Refusal:
+        first, count = result.row_errors[0], len(result.row_errors)
+        return Refusal(
+            first.reason,
+            f"{count:,} rows failed, more than the {_MOST_ROW_ERRORS:,} that a response lists, "
+            f"the first of them row {first.row}: {first.message}",
+            details={"row": str(first.row)},
+        )
+
+    @staticmethod
     def _summed_row_failed(result: TaskResult) -> Refusal:
         first = result.row_errors[0]
         return Refusal(first.reason, f"row {first.row}: {first.message}", details={"row": str(first.row)})
+
+
+def _expected_flops(cost: Cost) -> Bound:
+    """What a run is expected to take before any has been measured: loops rarely run to their bounds."""
+    if not cost.open_ended:
+        return cost.flops
+    return Bound(min(cost.flops.constant, _OPEN_ENDED_FLOPS), min(cost.flops.per_row, _OPEN_ENDED_FLOPS))
 
 
 class _Expected(NamedTuple):

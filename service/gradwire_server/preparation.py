@@ -12,7 +12,9 @@ from gradwire_server.blocks import pack_type, unpack_type
 from gradwire_server.frames import ChannelClosed, pack_parts, unpack_parts
 from gradwire_server.tasks import Bytes, PreparedProgram
 
-_NUMBERS = struct.Struct("<5Q2I")  # flops constant and per row, bytes constant and per row, nodes; inputs, outputs
+_NUMBERS = struct.Struct("<5Q?2I")
+"""Flops constant and per row, bytes constant and per row, nodes, whether the cost is open-ended; inputs, outputs."""
+
 _FIXED = 4  # plan id, plan, mode, numbers
 
 
@@ -38,7 +40,7 @@ def pack_prepared(
         plan_id.encode(),
         plan,
         mode.encode(),
-        _NUMBERS.pack(*bounds, cost.nodes, len(inputs), len(outputs)),
+        _NUMBERS.pack(*bounds, cost.nodes, cost.open_ended, len(inputs), len(outputs)),
     ]
     for name, type in (*inputs, *outputs):
         parts += [name.encode(), pack_type(type)]
@@ -50,7 +52,8 @@ def unpack_prepared(payload: memoryview, prepare_seconds: float) -> PreparedProg
     parts = unpack_parts(payload)
     try:
         plan_id, plan, mode, numbers = parts[:_FIXED]
-        flops, flops_per_row, nbytes, bytes_per_row, nodes, input_count, output_count = _NUMBERS.unpack(numbers)
+        flops, flops_per_row, nbytes, bytes_per_row, nodes, open_ended, *counts = _NUMBERS.unpack(numbers)
+        input_count, output_count = counts
         names = [str(part, "utf-8") for part in parts[_FIXED::2]]
         values = [Input(*one) for one in zip(names, map(unpack_type, parts[_FIXED + 1 :: 2]), strict=True)]
     except (ValueError, IndexError, struct.error) as error:
@@ -62,7 +65,7 @@ def unpack_prepared(payload: memoryview, prepare_seconds: float) -> PreparedProg
         plan=bytes(plan),
         inputs=tuple(values[:input_count]),
         outputs=tuple(values[input_count:]),
-        cost=Cost(Bound(flops, flops_per_row), Bound(nbytes, bytes_per_row), nodes),
+        cost=Cost(Bound(flops, flops_per_row), Bound(nbytes, bytes_per_row), nodes, open_ended),
         mode=str(mode, "utf-8"),
         prepare_seconds=prepare_seconds,
     )

@@ -212,4 +212,5 @@ def _cost(cost: Cost) -> service_pb2.Cost:
         flops=service_pb2.LinearBound(constant=cost.flops.constant, per_row=cost.flops.per_row),
         bytes=service_pb2.LinearBound(constant=cost.bytes.constant, per_row=cost.bytes.per_row),
         nodes=cost.nodes,
+        open_ended=cost.open_ended,
     )

@@ -146,8 +146,13 @@ class Cost(google.protobuf.message.Message):
     FLOPS_FIELD_NUMBER: builtins.int
     BYTES_FIELD_NUMBER: builtins.int
     NODES_FIELD_NUMBER: builtins.int
+    OPEN_ENDED_FIELD_NUMBER: builtins.int
     nodes: builtins.int
     """Nodes that remain after optimisation."""
+    open_ended: builtins.bool
+    """There is a loop whose number of steps only the run knows. `flops` has it run to its bound; the program is admitted
+    whatever that is, and ended at the server's limit on the time of a task.
+    """
     @property
     def flops(self) -> global___LinearBound:
         """Floating-point operations."""
@@ -162,9 +167,10 @@ class Cost(google.protobuf.message.Message):
         flops: global___LinearBound | None = ...,
         bytes: global___LinearBound | None = ...,
         nodes: builtins.int = ...,
+        open_ended: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["bytes", b"bytes", "flops", b"flops"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "flops", b"flops", "nodes", b"nodes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "flops", b"flops", "nodes", b"nodes", "open_ended", b"open_ended"]) -> None: ...
 
 global___Cost = Cost
 
