@@ -308,7 +308,8 @@ class Scan(Rowwise):
     """How the operands (the count if `counted`, constants, carries, stacked inputs) and results are laid out.
 
     Results: the last carries, stacked outputs, then `sums` sums over the steps; those listed in `row_sums` (positions
-    among the sums) are sums over the rows, too.
+    among the sums) are sums over the rows, too. With `snapshots`, further: at which steps they were taken, and for each
+    carry listed in `recorded` its values as these steps began.
     """
 
     constants: int
@@ -318,6 +319,8 @@ class Scan(Rowwise):
     counted: bool = False
     sums: int = 0
     row_sums: tuple[int, ...] = ()
+    snapshots: int = 0
+    recorded: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +328,8 @@ class While(Rowwise):
     """How the operands (constants of the condition, of the body, carries) are laid out, and the bound on the steps.
 
     Results: the last carries; if `counted`, the number of steps, then for each carry listed in `recorded` its values at
-    the beginning of every step, stacked, with zeros after the last.
+    the beginning of every step, stacked, with zeros after the last. With `snapshots`, of so many steps only; at which
+    they were taken is then a result before these.
     """
 
     condition_constants: int
@@ -333,3 +337,29 @@ class While(Rowwise):
     max_steps: int
     counted: bool = False
     recorded: tuple[int, ...] = ()
+    snapshots: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay(Rowwise):
+    """A loop that is gone through backwards from snapshots, beside a scan in that direction.
+
+    The loop runs from the first step to the last, or the other way if `reverse`; the scan always the opposite way.
+    Operands: the count if `counted`, at which steps the snapshots were taken, the snapshots of each of
+    `forward_carries` carries, the constants (`forward_constants`) and stacked inputs (`forward_stacked`) of the loop;
+    then constants, carries and stacked inputs of the scan. The carries listed in `taped`, as each step began, are
+    further stacked inputs of it. Results are the scan's.
+    """
+
+    length: int
+    snapshots: int
+    forward_constants: int
+    forward_carries: int
+    forward_stacked: int
+    taped: tuple[int, ...]
+    constants: int
+    carries: int
+    reverse: bool = False
+    counted: bool = False
+    sums: int = 0
+    row_sums: tuple[int, ...] = ()

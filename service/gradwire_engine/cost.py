@@ -13,12 +13,19 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
 
-from gradwire_engine.attributes import Rowwise, Scan, While
+from gradwire_engine.attributes import Replay, Rowwise, Scan, While
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.ops.shape import copies_slice
+from gradwire_engine.snapshots import least_steps
 from gradwire_engine.types import ROWS, TensorType
 
 SATURATED = 2**64 - 1
+
+_PLACED_BYTES = 176
+"""For each snapshot of a loop whose end nobody knows: about 22 numbers that say what giving it up would cost."""
+
+_HELD_BYTES = 48
+"""For each snapshot of a loop that is run again: where it stands, in Python objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,8 @@ def _structured_flops(node: Node, operands: Sequence[TensorType]) -> tuple[int, 
     """Of all steps of a loop that runs to its bound; of the more expensive branch."""
     bounds = [flops_bound(graph) for graph in node.subgraphs]
     match node.attributes:
+        case Replay():
+            return _replay_flops(node, operands, bounds)
         case Scan(length=steps):
             steps = max(steps, 1)
         case While(max_steps=steps):
@@ -91,7 +100,40 @@ def _structured_flops(node: Node, operands: Sequence[TensorType]) -> tuple[int, 
             steps = 1
     worst = Bound(max(bound.constant for bound in bounds), max(bound.per_row for bound in bounds))
     constant, per_row = _over_rows(node, operands, worst)
-    return constant * steps, per_row * steps
+    each = sum(graph.size for graph in node.subgraphs) + 1  # a step costs something even where it computes nothing
+    return (constant + each) * steps, per_row * steps
+
+
+def _replay_flops(node: Node, operands: Sequence[TensorType], bounds: Sequence[Bound]) -> tuple[int, int]:
+    """Of the scan, and of the loop as often as its steps are run again; a loop that all rows share runs once."""
+    a = node.attributes
+    assert isinstance(a, Replay)
+    again = max(least_steps(a.length, a.snapshots), 1)
+    steps = max(a.length, 1)
+    constant, per_row = _over_rows(node, operands, bounds[1])
+    if int(a.counted) in a.shared:
+        return constant * steps + bounds[0].constant * again, per_row * steps
+    more = _over_rows(node, operands, bounds[0])
+    return constant * steps + more[0] * again, per_row * steps + more[1] * again
+
+
+def _bookkeeping_bytes(node: Node) -> int:
+    """What it takes to know which snapshots to keep, and which there are."""
+    match node.attributes:
+        case While(snapshots=count):
+            return _PLACED_BYTES * count
+        case Replay(snapshots=count):
+            return _HELD_BYTES * count
+        case _:
+            return 0
+
+
+def _snapshots(node: Node) -> tuple[int, ...]:
+    """The values that are the snapshots of a replay."""
+    a = node.attributes
+    assert isinstance(a, Replay)
+    first = int(a.counted) + 1
+    return node.operands[first : first + a.forward_carries]
 
 
 def _over_rows(node: Node, operands: Sequence[TensorType], bound: Bound) -> tuple[int, int]:
@@ -192,6 +234,11 @@ def bytes_bound(graph: Graph, varying: Sequence[bool] | None = None) -> Bound:
         if node.subgraphs:
             inner = _structured_bytes(node, [graph.types[n] for n in node.operands])
             now = [now[0] + inner[0], now[1] + inner[1]]
+            now[0] += _bookkeeping_bytes(node)
+        if isinstance(node.attributes, Replay):
+            for number in _snapshots(node):
+                if number not in plan.dying[position]:
+                    now[grows[number]] += sizes[number]  # what others read is copied before it is overwritten
         peak = [max(highest, each) for highest, each in zip(peak, now, strict=True)]
         for number in plan.dying[position]:
             alive[grows[number]] -= held[number]
@@ -205,10 +252,14 @@ def _structured_bytes(node: Node, operands: Sequence[TensorType]) -> tuple[int, 
         fixed = 0
         if isinstance(node.attributes, Scan):
             fixed = node.attributes.constants
+        elif isinstance(node.attributes, Replay):
+            fixed = (node.attributes.forward_constants, node.attributes.constants)[position]
         elif isinstance(node.attributes, While):
             fixed = (node.attributes.condition_constants, node.attributes.body_constants)[position]
         bounds.append(bytes_bound(graph, depends_on_inputs(graph, fixed)))
-    worst = Bound(max(bound.constant for bound in bounds), max(bound.per_row for bound in bounds))
+    together = isinstance(node.attributes, While | Replay)  # what is the same for all steps lives all the time
+    pick = sum if together else max
+    worst = Bound(pick([bound.constant for bound in bounds]), pick([bound.per_row for bound in bounds]))
     return _over_rows(node, operands, worst)
 
 

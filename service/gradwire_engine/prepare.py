@@ -6,13 +6,13 @@ whoever calls it on behalf of strangers does so in a process that can be ended.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from gradwire_engine.cost import Cost, cost
 from gradwire_engine.errors import GraphError, LimitError
 from gradwire_engine.graph import Graph, Input
-from gradwire_engine.passes.pipeline import optimise
+from gradwire_engine.passes.pipeline import after_differentiation, optimise
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Layout, Limits, Program, Transform, Vjp
 from gradwire_engine.transforms.apply import apply
 from gradwire_engine.transforms.vmap import batch
@@ -41,7 +41,9 @@ def prepare(program: Program, layout: Layout, limits: Limits | None = None) -> P
     limits = limits or Limits()
     graph = apply(program.graph, program.transforms, limits)
     _check_layout(graph, layout)
-    optimised = optimise(batch(graph, layout))
+    chosen, rest = _chosen(graph, layout)
+    kept = after_differentiation(chosen, program.snapshot_bytes or limits.snapshot_bytes)
+    optimised = optimise(batch(kept, rest))
     if optimised.size > limits.nodes:
         raise LimitError(
             "the program is too large when batched",
@@ -52,6 +54,16 @@ def prepare(program: Program, layout: Layout, limits: Limits | None = None) -> P
         )
     outputs = tuple(Input(graph.output_name(i), type) for i, type in enumerate(graph.output_types))
     return Prepared(graph.inputs, outputs, optimised, cost(optimised), mode_of(program.transforms))
+
+
+def _chosen(graph: Graph, layout: Layout) -> tuple[Graph, Layout]:
+    """The graph of the outputs that are wanted, and what else the layout says."""
+    if not layout.outputs:
+        return graph, layout
+    outputs = tuple(graph.outputs[i] for i in layout.outputs)
+    names = tuple(graph.output_name(i) for i in layout.outputs)
+    summed = tuple(position for position, i in enumerate(layout.outputs) if i in layout.summed_outputs)
+    return replace(graph, outputs=outputs, output_names=names), Layout(layout.shared_inputs, summed)
 
 
 def mode_of(transforms: tuple[Transform, ...]) -> str:

@@ -89,6 +89,9 @@ class Program:
     graph: Graph
     transforms: tuple[Transform, ...] = ()
     opset: int = 1
+    snapshot_bytes: int = 0
+    """What loops may keep of their carries for reverse mode, for one example; beyond, they keep snapshots and run steps
+    again. 0: as the limits say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +118,5 @@ class Limits:
     rank: int = 16
     nesting: int = 32
     transforms: int = 64
+    snapshot_bytes: int = 64 << 20
+    """Carries that the loops of one example keep for reverse mode, where the program does not say."""

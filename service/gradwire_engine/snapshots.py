@@ -1,4 +1,4 @@
-"""Where to keep the state of a loop, so that it can be gone through backwards with few snapshots: binomial checkpointing.
+"""Which states of a loop to keep, so that it can be gone through backwards with few: binomial checkpointing.
 
 With s snapshots and at most r runs of any step, a loop of up to beta(s, r) = C(s + r, s) steps can be reversed, and the
 fewest steps that takes in all are t(l, s) = r l - beta(s + 1, r - 1), for the least r that suffices. `split` says where
@@ -17,6 +17,9 @@ import numpy as np
 
 MOST_SNAPSHOTS: Final = 4096
 """More are never used: with so many, no step of eight million is run more than three times."""
+
+_LINES: Final = 8
+"""Repetitions that are told apart while snapshots are placed."""
 
 _DECISIONS: Final = 4
 """In a loop of n steps with s snapshots, one is placed every n / (4 s) steps."""
@@ -67,9 +70,9 @@ class OnlinePlacement:
         self._most = snapshots
         self._positions: list[int] = []
         self._slots: list[int] = []
-        # By r, then for s from one more than all slots downwards: beta(s, r) and beta(s + 1, r - 1).
-        self._reaches: list[np.ndarray] = []
-        self._offsets: list[np.ndarray] = []
+        # beta(s + 1, r - 1) by r, then for s from one more than all slots downwards.
+        slots = range(snapshots + 1, -1, -1)
+        self._offsets = [np.array([float(reach(s + 1, r - 1)) for s in slots]) for r in range(_LINES)]
 
     def store(self, step: int) -> int | None:
         """The slot that takes the state as `step` begins; None if it is not kept. Asked for every step, in order."""
@@ -113,14 +116,10 @@ class OnlinePlacement:
     def _least_steps(self, stretches: np.ndarray, first: int) -> np.ndarray:
         """`least_steps` of stretches, the first of which may use all slots (`first` 1), or one more than all (0).
 
-        It is the largest of the lines r l - beta(s + 1, r - 1), which are tangents of a convex function.
+        It is the largest of the lines r l - beta(s + 1, r - 1), which are tangents of a convex function; of these as
+        many as tell stretches apart that are worth keeping.
         """
-        part = slice(first, first + stretches.size)
-        while not self._reaches or (self._reaches[-1][part] < stretches).any():
-            r, slots = len(self._reaches), range(self._most + 1, -1, -1)
-            self._reaches.append(np.array([float(reach(s, r)) for s in slots]))
-            self._offsets.append(np.array([float(reach(s + 1, r - 1)) for s in slots]))
         found = np.zeros(stretches.shape)
         for r, offsets in enumerate(self._offsets):
-            np.maximum(found, r * stretches - offsets[part], out=found)
+            np.maximum(found, r * stretches - offsets[first : first + stretches.size], out=found)
         return found

@@ -89,6 +89,7 @@ class Server:
             rank=config.max_rank,
             nesting=config.max_nesting,
             transforms=config.max_transforms,
+            snapshot_bytes=config.snapshot_bytes,
         )
         self.pool = WorkerPool(
             config.workers,

@@ -142,6 +142,10 @@ class ServerConfig:
     max_nesting: int = _count(32, "levels", "how deep subgraphs may nest", floor=0)
     max_transforms: int = _count(64, "transforms", "transforms of a program", floor=0)
 
+    snapshot_bytes: int = _size(
+        64 * MIB, "carries that the loops of one example keep for reverse mode, where the program does not say", floor=1
+    )
+
     prepare_timeout: float = _time(30.0, "preparing one program", floor=0.01)
     prepare_memory: int = _size(2 * GIB, "memory for preparing one program", floor=128 * MIB, scales=True)
     preparers: int = _count(2, "processes", "programs prepared at once")

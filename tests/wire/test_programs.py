@@ -32,6 +32,8 @@ from gradwire_engine.vocabulary import cos, sin
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
 def test_every_op_goes_there_and_back(op: Any) -> None:
+    if op.name in ("barrier", "replay"):
+        return  # between a server's own processes: see test_graphs_of_servers_go_there_and_back
     if op.subgraphs and op.name != "call":
         graphs_of_op = [example.graph for example in EXAMPLES]
         everything = {node.op.name for graph in graphs_of_op for node in _with_subgraphs(graph)}

@@ -164,6 +164,7 @@ class Node(google.protobuf.message.Message):
     CONVOLUTION_FIELD_NUMBER: builtins.int
     ORDER_FIELD_NUMBER: builtins.int
     COND_FIELD_NUMBER: builtins.int
+    REPLAY_FIELD_NUMBER: builtins.int
     op: gradwire.v1.ops_pb2.Op.ValueType
     """What is computed."""
     @property
@@ -264,6 +265,10 @@ class Node(google.protobuf.message.Message):
     def cond(self) -> global___CondAttributes:
         """For COND."""
 
+    @property
+    def replay(self) -> global___ReplayAttributes:
+        """For REPLAY."""
+
     def __init__(
         self,
         *,
@@ -292,10 +297,11 @@ class Node(google.protobuf.message.Message):
         convolution: global___ConvolutionAttributes | None = ...,
         order: global___OrderAttributes | None = ...,
         cond: global___CondAttributes | None = ...,
+        replay: global___ReplayAttributes | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "cond", b"cond", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "cond", b"cond", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted", "windows", "overlap_add", "convolution", "order", "cond"] | None: ...
+    def HasField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "cond", b"cond", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "replay", b"replay", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "axes", b"axes", "axis", b"axis", "cond", b"cond", "constant", b"constant", "convolution", b"convolution", "cumulative", b"cumulative", "dot_general", b"dot_general", "dtype", b"dtype", "exponent", b"exponent", "gather", b"gather", "iota", b"iota", "op", b"op", "operands", b"operands", "order", b"order", "overlap_add", b"overlap_add", "pad", b"pad", "permutation", b"permutation", "replay", b"replay", "scan", b"scan", "scatter", b"scatter", "search_sorted", b"search_sorted", "shape", b"shape", "slice", b"slice", "subgraphs", b"subgraphs", "triangular_solve", b"triangular_solve", "while", b"while", "windows", b"windows"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["attributes", b"attributes"]) -> typing.Literal["constant", "iota", "exponent", "dtype", "shape", "permutation", "slice", "pad", "axis", "axes", "dot_general", "gather", "scatter", "scan", "while", "triangular_solve", "cumulative", "search_sorted", "windows", "overlap_add", "convolution", "order", "cond", "replay"] | None: ...
 
 global___Node = Node
 
@@ -777,6 +783,8 @@ class ScanAttributes(google.protobuf.message.Message):
     SUMS_FIELD_NUMBER: builtins.int
     ROW_SUMS_FIELD_NUMBER: builtins.int
     ROWS_FIELD_NUMBER: builtins.int
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
+    RECORDED_FIELD_NUMBER: builtins.int
     constants: builtins.int
     """How many operands every step sees unchanged."""
     carries: builtins.int
@@ -789,6 +797,11 @@ class ScanAttributes(google.protobuf.message.Message):
     """Operand 0 is an int64 scalar n: only steps 0 to n-1 are executed; rows n and above of stacked outputs are zero."""
     sums: builtins.int
     """How many of the body's last outputs are added up over the steps instead of stacked."""
+    snapshots: builtins.int
+    """Not 0: further results say after how many steps each of so many snapshots was taken (int64, -1 for those that were
+    not), and hold for each carry in `recorded`, by position, its values at these steps, stacked. Between a server's own
+    processes; not accepted from clients.
+    """
     @property
     def row_sums(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Sums, by position among them, that are sums over the rows, too, and so have no row axes."""
@@ -796,6 +809,10 @@ class ScanAttributes(google.protobuf.message.Message):
     @property
     def rows(self) -> global___Rows:
         """How operands lie on rows."""
+
+    @property
+    def recorded(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """See `snapshots`."""
 
     def __init__(
         self,
@@ -808,9 +825,11 @@ class ScanAttributes(google.protobuf.message.Message):
         sums: builtins.int = ...,
         row_sums: collections.abc.Iterable[builtins.int] | None = ...,
         rows: global___Rows | None = ...,
+        snapshots: builtins.int = ...,
+        recorded: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["carries", b"carries", "constants", b"constants", "counted", b"counted", "length", b"length", "reverse", b"reverse", "row_sums", b"row_sums", "rows", b"rows", "sums", b"sums"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["carries", b"carries", "constants", b"constants", "counted", b"counted", "length", b"length", "recorded", b"recorded", "reverse", b"reverse", "row_sums", b"row_sums", "rows", b"rows", "snapshots", b"snapshots", "sums", b"sums"]) -> None: ...
 
 global___ScanAttributes = ScanAttributes
 
@@ -826,6 +845,7 @@ class WhileAttributes(google.protobuf.message.Message):
     COUNTED_FIELD_NUMBER: builtins.int
     RECORDED_FIELD_NUMBER: builtins.int
     ROWS_FIELD_NUMBER: builtins.int
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
     condition_constants: builtins.int
     """How many operands only the condition sees."""
     body_constants: builtins.int
@@ -834,6 +854,10 @@ class WhileAttributes(google.protobuf.message.Message):
     """A row that is not done after this many steps fails with MAX_STEPS_EXCEEDED. 1 to 2^31 - 1."""
     counted: builtins.bool
     """The number of executed steps (int64 scalar) is a result, after the carries."""
+    snapshots: builtins.int
+    """Not 0: only so many steps are recorded, and a result before the recorded ones says which (int64, -1 for none). Between a
+    server's own processes; not accepted from clients.
+    """
     @property
     def recorded(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Carries, by position, whose values at the beginning of each step are results, after the count: stacked, with room for
@@ -853,11 +877,87 @@ class WhileAttributes(google.protobuf.message.Message):
         counted: builtins.bool = ...,
         recorded: collections.abc.Iterable[builtins.int] | None = ...,
         rows: global___Rows | None = ...,
+        snapshots: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["body_constants", b"body_constants", "condition_constants", b"condition_constants", "counted", b"counted", "max_steps", b"max_steps", "recorded", b"recorded", "rows", b"rows"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["body_constants", b"body_constants", "condition_constants", b"condition_constants", "counted", b"counted", "max_steps", b"max_steps", "recorded", b"recorded", "rows", b"rows", "snapshots", b"snapshots"]) -> None: ...
 
 global___WhileAttributes = WhileAttributes
+
+@typing.final
+class ReplayAttributes(google.protobuf.message.Message):
+    """Attributes of REPLAY. Operands, in order: the count (if `counted`), at which steps the snapshots were taken, the
+    snapshots of each carry, constants and stacked inputs of the loop; constants, carries and stacked inputs of the scan.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LENGTH_FIELD_NUMBER: builtins.int
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
+    FORWARD_CONSTANTS_FIELD_NUMBER: builtins.int
+    FORWARD_CARRIES_FIELD_NUMBER: builtins.int
+    FORWARD_STACKED_FIELD_NUMBER: builtins.int
+    TAPED_FIELD_NUMBER: builtins.int
+    CONSTANTS_FIELD_NUMBER: builtins.int
+    CARRIES_FIELD_NUMBER: builtins.int
+    REVERSE_FIELD_NUMBER: builtins.int
+    COUNTED_FIELD_NUMBER: builtins.int
+    SUMS_FIELD_NUMBER: builtins.int
+    ROW_SUMS_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    length: builtins.int
+    """Number of steps."""
+    snapshots: builtins.int
+    """Number of snapshots."""
+    forward_constants: builtins.int
+    """How many operands every step of the loop sees unchanged."""
+    forward_carries: builtins.int
+    """How many values go from step to step of the loop."""
+    forward_stacked: builtins.int
+    """How many stacked inputs the loop has."""
+    constants: builtins.int
+    """How many operands every step of the scan sees unchanged."""
+    carries: builtins.int
+    """How many values go from step to step of the scan."""
+    reverse: builtins.bool
+    """The loop runs from the last step to the first, and the scan the other way."""
+    counted: builtins.bool
+    """Operand 0 is an int64 scalar n: only steps 0 to n-1 are executed."""
+    sums: builtins.int
+    """How many of the scan's last outputs are added up over the steps."""
+    @property
+    def taped(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Carries of the loop, by position, that the scan's body takes as its last inputs, as they were at the step's beginning."""
+
+    @property
+    def row_sums(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Sums, by position among them, that are sums over the rows, too."""
+
+    @property
+    def rows(self) -> global___Rows:
+        """How operands lie on rows."""
+
+    def __init__(
+        self,
+        *,
+        length: builtins.int = ...,
+        snapshots: builtins.int = ...,
+        forward_constants: builtins.int = ...,
+        forward_carries: builtins.int = ...,
+        forward_stacked: builtins.int = ...,
+        taped: collections.abc.Iterable[builtins.int] | None = ...,
+        constants: builtins.int = ...,
+        carries: builtins.int = ...,
+        reverse: builtins.bool = ...,
+        counted: builtins.bool = ...,
+        sums: builtins.int = ...,
+        row_sums: collections.abc.Iterable[builtins.int] | None = ...,
+        rows: global___Rows | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["rows", b"rows"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["carries", b"carries", "constants", b"constants", "counted", b"counted", "forward_carries", b"forward_carries", "forward_constants", b"forward_constants", "forward_stacked", b"forward_stacked", "length", b"length", "reverse", b"reverse", "row_sums", b"row_sums", "rows", b"rows", "snapshots", b"snapshots", "sums", b"sums", "taped", b"taped"]) -> None: ...
+
+global___ReplayAttributes = ReplayAttributes
 
 @typing.final
 class WindowsAttributes(google.protobuf.message.Message):

@@ -336,7 +336,14 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     subgraph's intermediate values again.
     """
     OP_BARRIER: _Op.ValueType  # 205
-    """(x0, x1, …: any types) -> the operands. No optimisation looks through it. Not differentiated: programs use CHECKPOINT."""
+    """(x0, x1, …: any types) -> the operands. No optimisation looks through it. Between a server's own processes; not accepted
+    from clients, whose programs use CHECKPOINT.
+    """
+    OP_REPLAY: _Op.ValueType  # 206
+    """A SCAN backwards beside a loop whose carries are computed again from snapshots. subgraphs[0] takes (constants, carries,
+    one slice of each stacked input) of the loop to its carries; subgraphs[1] is the body of the scan. Attribute `replay`.
+    Servers make it of scans that would take too much memory. Between a server's own processes; not accepted from clients.
+    """
     OP_CHOLESKY: _Op.ValueType  # 210
     """Linear algebra on stacks of matrices: the last two axes are a matrix, the axes before them (…) are the same in all operands. A
     matrix that is not finite, or whose factorisation fails, gives NaN in its own place of the stack. Structural zeros are not
@@ -743,7 +750,14 @@ OP_CHECKPOINT: Op.ValueType  # 204
 subgraph's intermediate values again.
 """
 OP_BARRIER: Op.ValueType  # 205
-"""(x0, x1, …: any types) -> the operands. No optimisation looks through it. Not differentiated: programs use CHECKPOINT."""
+"""(x0, x1, …: any types) -> the operands. No optimisation looks through it. Between a server's own processes; not accepted
+from clients, whose programs use CHECKPOINT.
+"""
+OP_REPLAY: Op.ValueType  # 206
+"""A SCAN backwards beside a loop whose carries are computed again from snapshots. subgraphs[0] takes (constants, carries,
+one slice of each stacked input) of the loop to its carries; subgraphs[1] is the body of the scan. Attribute `replay`.
+Servers make it of scans that would take too much memory. Between a server's own processes; not accepted from clients.
+"""
 OP_CHOLESKY: Op.ValueType  # 210
 """Linear algebra on stacks of matrices: the last two axes are a matrix, the axes before them (…) are the same in all operands. A
 matrix that is not finite, or whose factorisation fails, gives NaN in its own place of the stack. Structural zeros are not

@@ -25,27 +25,27 @@ _sym_db = _symbol_database.Default()
 from gradwire.v1 import graph_pb2 as gradwire_dot_v1_dot_graph__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gradwire/v1/program.proto\x12\x0bgradwire.v1\x1a\x17gradwire/v1/graph.proto\"\x8e\x01\n\x07Program\x12\r\n\x05opset\x18\x01 \x01(\r\x12!\n\x05graph\x18\x02 \x01(\x0b\x32\x12.gradwire.v1.Graph\x12%\n\tsubgraphs\x18\x03 \x03(\x0b\x32\x12.gradwire.v1.Graph\x12*\n\ntransforms\x18\x04 \x03(\x0b\x32\x16.gradwire.v1.Transform\"\xc6\x01\n\tTransform\x12\x1f\n\x03jvp\x18\x01 \x01(\x0b\x32\x10.gradwire.v1.JvpH\x00\x12\x1f\n\x03vjp\x18\x02 \x01(\x0b\x32\x10.gradwire.v1.VjpH\x00\x12!\n\x04grad\x18\x03 \x01(\x0b\x32\x11.gradwire.v1.GradH\x00\x12)\n\x08jacobian\x18\x04 \x01(\x0b\x32\x15.gradwire.v1.JacobianH\x00\x12!\n\x04vmap\x18\x05 \x01(\x0b\x32\x11.gradwire.v1.VmapH\x00\x42\x06\n\x04kind\"\x15\n\x03Jvp\x12\x0e\n\x06inputs\x18\x01 \x03(\r\"\x15\n\x03Vjp\x12\x0e\n\x06inputs\x18\x01 \x03(\r\"*\n\x04Grad\x12\x0e\n\x06inputs\x18\x01 \x03(\r\x12\x12\n\nkeep_value\x18\x02 \x01(\x08\"C\n\x08Jacobian\x12\x0e\n\x06inputs\x18\x01 \x03(\r\x12\'\n\x04mode\x18\x02 \x01(\x0e\x32\x19.gradwire.v1.JacobianMode\"7\n\x04Vmap\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0f\n\x07in_axes\x18\x02 \x03(\x11\x12\x10\n\x08out_axes\x18\x03 \x03(\x11*c\n\x0cJacobianMode\x12\x1d\n\x19JACOBIAN_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15JACOBIAN_MODE_FORWARD\x10\x01\x12\x19\n\x15JACOBIAN_MODE_REVERSE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gradwire/v1/program.proto\x12\x0bgradwire.v1\x1a\x17gradwire/v1/graph.proto\"\xa6\x01\n\x07Program\x12\r\n\x05opset\x18\x01 \x01(\r\x12!\n\x05graph\x18\x02 \x01(\x0b\x32\x12.gradwire.v1.Graph\x12%\n\tsubgraphs\x18\x03 \x03(\x0b\x32\x12.gradwire.v1.Graph\x12*\n\ntransforms\x18\x04 \x03(\x0b\x32\x16.gradwire.v1.Transform\x12\x16\n\x0esnapshot_bytes\x18\x05 \x01(\x04\"\xc6\x01\n\tTransform\x12\x1f\n\x03jvp\x18\x01 \x01(\x0b\x32\x10.gradwire.v1.JvpH\x00\x12\x1f\n\x03vjp\x18\x02 \x01(\x0b\x32\x10.gradwire.v1.VjpH\x00\x12!\n\x04grad\x18\x03 \x01(\x0b\x32\x11.gradwire.v1.GradH\x00\x12)\n\x08jacobian\x18\x04 \x01(\x0b\x32\x15.gradwire.v1.JacobianH\x00\x12!\n\x04vmap\x18\x05 \x01(\x0b\x32\x11.gradwire.v1.VmapH\x00\x42\x06\n\x04kind\"\x15\n\x03Jvp\x12\x0e\n\x06inputs\x18\x01 \x03(\r\"\x15\n\x03Vjp\x12\x0e\n\x06inputs\x18\x01 \x03(\r\"*\n\x04Grad\x12\x0e\n\x06inputs\x18\x01 \x03(\r\x12\x12\n\nkeep_value\x18\x02 \x01(\x08\"C\n\x08Jacobian\x12\x0e\n\x06inputs\x18\x01 \x03(\r\x12\'\n\x04mode\x18\x02 \x01(\x0e\x32\x19.gradwire.v1.JacobianMode\"7\n\x04Vmap\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0f\n\x07in_axes\x18\x02 \x03(\x11\x12\x10\n\x08out_axes\x18\x03 \x03(\x11*c\n\x0cJacobianMode\x12\x1d\n\x19JACOBIAN_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15JACOBIAN_MODE_FORWARD\x10\x01\x12\x19\n\x15JACOBIAN_MODE_REVERSE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gradwire.v1.program_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JACOBIANMODE']._serialized_start=629
-  _globals['_JACOBIANMODE']._serialized_end=728
+  _globals['_JACOBIANMODE']._serialized_start=653
+  _globals['_JACOBIANMODE']._serialized_end=752
   _globals['_PROGRAM']._serialized_start=68
-  _globals['_PROGRAM']._serialized_end=210
-  _globals['_TRANSFORM']._serialized_start=213
-  _globals['_TRANSFORM']._serialized_end=411
-  _globals['_JVP']._serialized_start=413
-  _globals['_JVP']._serialized_end=434
-  _globals['_VJP']._serialized_start=436
-  _globals['_VJP']._serialized_end=457
-  _globals['_GRAD']._serialized_start=459
-  _globals['_GRAD']._serialized_end=501
-  _globals['_JACOBIAN']._serialized_start=503
-  _globals['_JACOBIAN']._serialized_end=570
-  _globals['_VMAP']._serialized_start=572
-  _globals['_VMAP']._serialized_end=627
+  _globals['_PROGRAM']._serialized_end=234
+  _globals['_TRANSFORM']._serialized_start=237
+  _globals['_TRANSFORM']._serialized_end=435
+  _globals['_JVP']._serialized_start=437
+  _globals['_JVP']._serialized_end=458
+  _globals['_VJP']._serialized_start=460
+  _globals['_VJP']._serialized_end=481
+  _globals['_GRAD']._serialized_start=483
+  _globals['_GRAD']._serialized_end=525
+  _globals['_JACOBIAN']._serialized_start=527
+  _globals['_JACOBIAN']._serialized_end=594
+  _globals['_VMAP']._serialized_start=596
+  _globals['_VMAP']._serialized_end=651
 # @@protoc_insertion_point(module_scope)

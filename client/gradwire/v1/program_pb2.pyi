@@ -56,9 +56,15 @@ class Program(google.protobuf.message.Message):
     GRAPH_FIELD_NUMBER: builtins.int
     SUBGRAPHS_FIELD_NUMBER: builtins.int
     TRANSFORMS_FIELD_NUMBER: builtins.int
+    SNAPSHOT_BYTES_FIELD_NUMBER: builtins.int
     opset: builtins.int
     """The version of the operations' meaning, conventions at corners included. This document describes opset 1. A server
     evaluates every opset that it ever supported as it did then, and answers UNSUPPORTED_OPSET to a newer one.
+    """
+    snapshot_bytes: builtins.int
+    """For reverse mode loops keep the values that go from step to step. Where that takes more than so many bytes for one
+    example, they keep snapshots of them, and run steps again (binomial checkpointing). 0: as the server's limit
+    snapshot-bytes says.
     """
     @property
     def graph(self) -> gradwire.v1.graph_pb2.Graph:
@@ -81,9 +87,10 @@ class Program(google.protobuf.message.Message):
         graph: gradwire.v1.graph_pb2.Graph | None = ...,
         subgraphs: collections.abc.Iterable[gradwire.v1.graph_pb2.Graph] | None = ...,
         transforms: collections.abc.Iterable[global___Transform] | None = ...,
+        snapshot_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["graph", b"graph"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["graph", b"graph", "opset", b"opset", "subgraphs", b"subgraphs", "transforms", b"transforms"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["graph", b"graph", "opset", b"opset", "snapshot_bytes", b"snapshot_bytes", "subgraphs", b"subgraphs", "transforms", b"transforms"]) -> None: ...
 
 global___Program = Program
 

@@ -54,7 +54,7 @@ def program_id(data: bytes) -> str:
 
 def encode_program(program: Program) -> bytes:
     """The program as bytes; the same program always gives the same bytes."""
-    message = program_pb2.Program(opset=program.opset)
+    message = program_pb2.Program(opset=program.opset, snapshot_bytes=program.snapshot_bytes)
     _encode_graph(program.graph, message.graph, message.subgraphs, {})
     message.transforms.extend(_encode_transform(transform) for transform in program.transforms)
     return message.SerializeToString(deterministic=True)
@@ -145,7 +145,7 @@ def decode_program(data: bytes, limits: Limits | None = None) -> Program:
     transforms = tuple(
         _decode_transform(transform, f"transforms[{index}]") for index, transform in enumerate(message.transforms)
     )
-    return Program(graph, transforms, message.opset)
+    return Program(graph, transforms, message.opset, message.snapshot_bytes)
 
 
 def decode_graph(data: bytes) -> Graph:
@@ -260,12 +260,22 @@ class _Decoder:
         attributes = _decode_attributes(op, message)
         if attributes.mentions_rows and not self._allow_rows:
             raise GraphError(f"{op.name}: lengths must be at least 0", path=message.WhichOneof("attributes") or "")
-        if isinstance(attributes, a.Rowwise) and attributes.batched and not self._allow_rows:
-            raise GraphError(f"{op.name}: graphs with rows of their own are not accepted", path="rows.batched")
+        if not self._allow_rows:
+            _require_from_clients(op, attributes)
         results = result_types(op, attributes, [types[n] for n in operands], callees)
         for type in results:
             self._require_type(type, "")
         return Node(op, operands, attributes, callees, results)
+
+
+def _require_from_clients(op: Op, attributes: Attributes) -> None:
+    """UnsupportedError for what servers make themselves, once a program has been differentiated."""
+    if op.name in ("barrier", "replay"):
+        raise UnsupportedError(f"op {op.name} is made by servers and not accepted from clients", path="op")
+    if isinstance(attributes, a.Rowwise) and attributes.batched:
+        raise GraphError(f"{op.name}: graphs with rows of their own are not accepted", path="rows.batched")
+    if isinstance(attributes, a.Scan | a.While) and attributes.snapshots:
+        raise GraphError(f"{op.name}: snapshots are chosen by servers and not accepted", path="snapshots")
 
 
 def _op_name(number: int) -> str:
@@ -521,6 +531,8 @@ def _write_scan(value: a.Scan, entry: graph_pb2.Node) -> None:
     message.constants, message.carries, message.length = value.constants, value.carries, value.length
     message.reverse, message.counted, message.sums = value.reverse, value.counted, value.sums
     message.row_sums.extend(value.row_sums)
+    message.snapshots = value.snapshots
+    message.recorded.extend(value.recorded)
     _write_rows(value, message.rows)
 
 
@@ -533,6 +545,8 @@ def _read_scan(message: graph_pb2.ScanAttributes) -> a.Scan:
         counted=message.counted,
         sums=message.sums,
         row_sums=tuple(message.row_sums),
+        snapshots=message.snapshots,
+        recorded=tuple(message.recorded),
         **_read_rows(message.rows),
     )
 
@@ -542,6 +556,7 @@ def _write_while(value: a.While, entry: graph_pb2.Node) -> None:
     message.condition_constants, message.body_constants = value.condition_constants, value.body_constants
     message.max_steps, message.counted = value.max_steps, value.counted
     message.recorded.extend(value.recorded)
+    message.snapshots = value.snapshots
     _write_rows(value, message.rows)
 
 
@@ -552,9 +567,37 @@ def _read_while(message: graph_pb2.WhileAttributes) -> a.While:
         max_steps=message.max_steps,
         counted=message.counted,
         recorded=tuple(message.recorded),
+        snapshots=message.snapshots,
         **_read_rows(message.rows),
     )
 
+
+def _write_replay(value: a.Replay, entry: graph_pb2.Node) -> None:
+    message = entry.replay
+    for name in _REPLAY_NUMBERS:
+        setattr(message, name, getattr(value, name))
+    message.taped.extend(value.taped)
+    message.row_sums.extend(value.row_sums)
+    _write_rows(value, message.rows)
+
+
+def _read_replay(message: graph_pb2.ReplayAttributes) -> a.Replay:
+    numbers = {name: getattr(message, name) for name in _REPLAY_NUMBERS}
+    return a.Replay(**numbers, taped=tuple(message.taped), row_sums=tuple(message.row_sums), **_read_rows(message.rows))
+
+
+_REPLAY_NUMBERS: Final = (
+    "length",
+    "snapshots",
+    "forward_constants",
+    "forward_carries",
+    "forward_stacked",
+    "constants",
+    "carries",
+    "reverse",
+    "counted",
+    "sums",
+)
 
 _Family = tuple[str, Callable[[Any, graph_pb2.Node], None], Callable[[Any], Attributes]]
 
@@ -586,4 +629,5 @@ _FAMILIES: Final[dict[type[Attributes], _Family]] = {
     a.Cond: ("cond", _write_cond, lambda message: a.Cond(**_read_rows(message.rows))),
     a.Scan: ("scan", _write_scan, _read_scan),
     a.While: ("while", _write_while, _read_while),
+    a.Replay: ("replay", _write_replay, _read_replay),
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from gradwire_engine.attributes import Attributes
 from gradwire_engine.cost import Schedule
-from gradwire_engine.graph import Graph, Node
+from gradwire_engine.graph import Graph
 
 ALL_ROWS: Final = -1
 """In place of a row: what does not depend on the rows concerns all of them."""
@@ -49,6 +49,9 @@ class Context:
 Runner = Callable[[Context, Sequence[np.ndarray]], Any]
 """Runs a node that refers to graphs."""
 
+RunnerOf = Callable[[Graph, int, frozenset[int]], Runner | None]
+"""(graph, position of a node, the values that nothing needs after it) -> how it is run, if it refers to graphs."""
+
 
 class Step(NamedTuple):
     """A node, ready to run."""
@@ -63,9 +66,7 @@ class Step(NamedTuple):
     dying: tuple[int, ...]
 
 
-def make_steps(
-    graph: Graph, plan: Schedule, positions: Iterable[int], runner_of: Callable[[Graph, Node], Runner | None]
-) -> list[Step]:
+def make_steps(graph: Graph, plan: Schedule, positions: Iterable[int], runner_of: RunnerOf) -> list[Step]:
     """The nodes at these positions."""
     steps = []
     for position in positions:
@@ -75,7 +76,7 @@ def make_steps(
                 node.op.evaluate,
                 node.attributes,
                 node.attributes.mentions_rows,
-                runner_of(graph, node),
+                runner_of(graph, position, frozenset(plan.dying[position])),
                 node.operands,
                 graph.first_results[position],
                 len(node.results),

@@ -25,7 +25,7 @@ from gradwire_engine.ops import (
     transcendental,
     windows,
 )
-from gradwire_engine.ops.control import barrier, branches, call, scan, while_loop
+from gradwire_engine.ops.control import barrier, branches, call, replay, scan, while_loop
 
 OPSET: Final = 1
 """The version of the ops' meaning; programs say which one they were written for."""
@@ -57,5 +57,13 @@ OPS: Final = _closed(
     convolution.OPS,
     sorting.OPS,
     cumulative.OPS,
-    (call.CALL, branches.CHECKPOINT, branches.COND, scan.SCAN, while_loop.WHILE, barrier.BARRIER),
+    (
+        call.CALL,
+        branches.CHECKPOINT,
+        branches.COND,
+        scan.SCAN,
+        while_loop.WHILE,
+        replay.REPLAY,
+        barrier.BARRIER,
+    ),
 )

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gradwire_engine.attributes import Rowwise, Scan, While
+from gradwire_engine.attributes import Replay, Rowwise, Scan, While
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.ops.control import replay
 from gradwire_engine.program import Layout
 from gradwire_engine.transforms.vmap import batch
 from gradwire_engine.value import Value
@@ -49,27 +50,35 @@ def _lowered(builder: GraphBuilder, node: Node, operands: Sequence[Value]) -> Se
         graphs = tuple([lower(subgraph) for subgraph in node.subgraphs])
         return builder.copy(node._replace(subgraphs=graphs), operands)
     layouts = _layouts(node)
-    graphs = tuple([lower(batch(each, layout)) for each, layout in zip(node.subgraphs, layouts, strict=True)])
+    graphs = tuple(
+        [
+            lower(each if layout is None else batch(each, layout))
+            for each, layout in zip(node.subgraphs, layouts, strict=True)
+        ]
+    )
     return builder.emit_all(node.op, operands, replace(attributes, batched=True), graphs)
 
 
-def _layouts(node: Node) -> list[Layout]:
-    """How the rows lie on the inputs and outputs of each graph of a node."""
+def _layouts(node: Node) -> list[Layout | None]:
+    """How the rows lie on the inputs and outputs of each graph of a node; None where all rows share it."""
     attributes = node.attributes
     assert isinstance(attributes, Rowwise)
     shared = attributes.shared
-    found = []
+    found: list[Layout | None] = []
     for graph, operands in zip(node.subgraphs, _operands_of_graphs(node), strict=True):
+        if operands is None:
+            found.append(None)
+            continue
         summed: tuple[int, ...] = ()
-        if isinstance(attributes, Scan):
+        if isinstance(attributes, Scan) or (isinstance(attributes, Replay) and graph is node.subgraphs[1]):
             first = len(graph.outputs) - attributes.sums
             summed = tuple(first + k for k in sorted(attributes.row_sums))
         found.append(Layout(tuple(i for i, operand in enumerate(operands) if operand in shared), summed))
     return found
 
 
-def _operands_of_graphs(node: Node) -> list[list[int]]:
-    """For each graph of a node, the operands that are its inputs."""
+def _operands_of_graphs(node: Node) -> list[list[int] | None]:
+    """For each graph of a node, the operands that are its inputs; None for a graph that all rows share."""
     count = len(node.operands)
     match node.op.name:
         case "cond":
@@ -82,5 +91,16 @@ def _operands_of_graphs(node: Node) -> list[list[int]]:
             constants, body = node.attributes.condition_constants, node.attributes.body_constants
             carries = range(constants + body, count)
             return [[*range(constants), *carries], [*range(constants, constants + body), *carries]]
+        case "replay":
+            return _operands_of_replay(node)
         case _:
             return [[*range(count)]] * len(node.subgraphs)
+
+
+def _operands_of_replay(node: Node) -> list[list[int] | None]:
+    a, count = node.attributes, len(node.operands)
+    assert isinstance(a, Replay)
+    scan, places = replay.scan_attributes(a, count)
+    snapshots = replay.groups(a, count)[2]
+    taken = [*places[int(scan.counted) :], *(snapshots[k] for k in a.taped)]
+    return [None if replay.is_shared(a, count) else replay.loop_operands(a, count), taken]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.contract import contract
 from gradwire_engine.passes.fold import fold
+from gradwire_engine.passes.keep_snapshots import keep_snapshots
 from gradwire_engine.passes.lower import lower
 from gradwire_engine.passes.prune import prune
 from gradwire_engine.passes.simplify import simplify
@@ -16,6 +17,11 @@ _ROUNDS = 3
 def before_differentiation(graph: Graph) -> Graph:
     """Passes that preserve derivatives at every corner, and evaluate with numpy only."""
     return everywhere(graph, lambda one: simplify(fold(one, ("numpy",))))
+
+
+def after_differentiation(graph: Graph, snapshot_bytes: int) -> Graph:
+    """Loops are cut down to what is used of them, and keep at most so many bytes of carries for reverse mode."""
+    return keep_snapshots(prune_all(graph), snapshot_bytes)
 
 
 def optimise(graph: Graph) -> Graph:

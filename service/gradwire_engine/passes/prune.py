@@ -68,9 +68,9 @@ Smaller = tuple[Node, list[int], list[int]]
 
 def _pruned(node: Node, kept: Sequence[int], builder: GraphBuilder) -> Smaller | None:
     match node.attributes:
-        case Scan():
+        case Scan(snapshots=0):
             return _pruned_scan(node, kept, builder)
-        case While():
+        case While(snapshots=0):
             return _pruned_while(node, kept, builder)
         case Cond():
             return _pruned_branches(node, kept, builder)

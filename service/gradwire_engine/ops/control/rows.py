@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from gradwire_engine.attributes import Rowwise
+from gradwire_engine.attributes import Rowwise, Scan, While
 from gradwire_engine.errors import GraphError
 from gradwire_engine.ops.rules import describe
-from gradwire_engine.types import ROWS, TensorType
+from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import broadcast_to, reshape
 
@@ -84,3 +84,17 @@ def with_new_axis(
         else:
             moved.append(x if has else broadcast_to(x, (size, *x.shape)))
     return replace(attributes, row_axes=attributes.row_axes + 1, shared=tuple(shared)), moved
+
+
+def snapshot_types(attributes: Scan | While, rows: Shape, carries: Sequence[TensorType]) -> list[TensorType]:
+    """The results of a loop that keeps snapshots: at which steps, and the recorded carries."""
+    a = attributes
+    if not a.snapshots:
+        return []
+    if a.snapshots < 0 or any(not 0 <= k < len(carries) for k in a.recorded):
+        raise GraphError(f"got {a.snapshots} snapshots of carries {a.recorded}, there are {len(carries)} carries")
+    kept = [carries[k] for k in a.recorded]
+    return [
+        TensorType(DType.INT64, (*rows, a.snapshots)),
+        *(type.with_shape((*rows, a.snapshots, *without_rows(a, type).shape)) for type in kept),
+    ]

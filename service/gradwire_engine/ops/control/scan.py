@@ -38,7 +38,14 @@ from gradwire_engine.ops.control.bodies import (
 )
 from gradwire_engine.ops.control.branches import refused_evaluation
 from gradwire_engine.ops.control.pushed_body import PushedBody
-from gradwire_engine.ops.control.rows import for_body, require_rows, row_shape, with_new_axis, without_rows
+from gradwire_engine.ops.control.rows import (
+    for_body,
+    require_rows,
+    row_shape,
+    snapshot_types,
+    with_new_axis,
+    without_rows,
+)
 from gradwire_engine.ops.control.scan_backward import BackwardScan
 from gradwire_engine.ops.control.scan_layout import Layout, layout_of
 from gradwire_engine.tangents import sum_tangent
@@ -53,6 +60,11 @@ Types = Sequence[TensorType]
 
 
 def _types(attributes: Scan, operands: Types, body: Graph) -> tuple[TensorType, ...]:
+    return scan_types(attributes, operands, body)
+
+
+def scan_types(attributes: Scan, operands: Types, body: Graph, further: int = 0) -> tuple[TensorType, ...]:
+    """The type rule; the body takes `further` inputs after those that are operands."""
     a = attributes
     first = int(a.counted)
     if min(a.constants, a.carries, a.sums, a.length) < 0 or first + a.constants + a.carries > len(operands):
@@ -66,15 +78,13 @@ def _types(attributes: Scan, operands: Types, body: Graph) -> tuple[TensorType, 
     rows = row_shape(a, operands, len(operands))
     if a.counted:
         _require_count(a, operands[0])
-    for i, one in enumerate(body.inputs):
-        if i >= len(operands) - first:
-            break
+    for i, one in enumerate(body.inputs[: len(operands) - first]):
         operand = operands[first + i]
         given = _slice_type(a, first + i, operand) if i in stacked else for_body(a, first + i, operand)
         if one.type != given:
             raise GraphError(f"input {i} of the body is {one.type}, its operand {operand} gives {given}")
-    if len(body.inputs) != len(operands) - first:
-        raise GraphError(f"the body takes {len(body.inputs)} values, got {len(operands) - first} operands")
+    if len(body.inputs) - further != len(operands) - first:
+        raise GraphError(f"the body takes {len(body.inputs) - further} values, got {len(operands) - first} operands")
     outputs, (out_carries, out_stacked, sums) = body.output_types, layout.results
     for i, j in zip(carries, out_carries, strict=True):
         if body.inputs[i].type != outputs[j]:
@@ -86,6 +96,7 @@ def _types(attributes: Scan, operands: Types, body: Graph) -> tuple[TensorType, 
         *(outputs[j].with_shape(rows + without_rows(a, outputs[j]).shape) for j in out_carries),
         *(_stacked_type(a, rows, outputs[j]) for j in out_stacked),
         *(_sum_type(a, rows, outputs[j], k in a.row_sums) for k, j in enumerate(sums)),
+        *snapshot_types(a, rows, [outputs[j] for j in out_carries]),
     )
 
 

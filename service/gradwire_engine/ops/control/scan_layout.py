@@ -38,4 +38,4 @@ class Layout:
 def layout_of(node: Node) -> Layout:
     """The layout of a node."""
     assert isinstance(node.attributes, Scan)
-    return Layout(node.attributes, len(node.operands), len(node.results))
+    return Layout(node.attributes, len(node.operands), len(node.subgraphs[0].outputs))

@@ -30,7 +30,14 @@ from gradwire_engine.op import (
 from gradwire_engine.ops.control.bodies import dependent_outputs, needed_inputs, operand_groups, rearranged
 from gradwire_engine.ops.control.branches import refused_evaluation
 from gradwire_engine.ops.control.pushed_body import PushedBody
-from gradwire_engine.ops.control.rows import for_body, require_rows, row_shape, with_new_axis, without_rows
+from gradwire_engine.ops.control.rows import (
+    for_body,
+    require_rows,
+    row_shape,
+    snapshot_types,
+    with_new_axis,
+    without_rows,
+)
 from gradwire_engine.ops.rules import describe
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
@@ -77,6 +84,8 @@ def _types(attributes: While, operands: Types, condition: Graph, body: Graph) ->
     results = [type.with_shape((*rows, *without_rows(a, type).shape)) for type in kinds]
     if a.counted:
         results.append(TensorType(DType.INT64, rows))
+    if a.snapshots:
+        return (*results, *snapshot_types(a, rows, kinds))
     for k in a.recorded:
         results.append(kinds[k].with_shape((*rows, a.max_steps, *without_rows(a, kinds[k]).shape)))
     return tuple(results)
