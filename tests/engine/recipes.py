@@ -329,6 +329,6 @@ def _recipe(op: Op) -> Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    name: _recipe(op) for name, op in OPS.items() if op.subgraphs or not isinstance(op.derivative, Refused)
+    name: _recipe(op) for name, op in OPS.items() if name == "call" or not isinstance(op.derivative, Refused)
 }
-"""Of all ops of programs; a barrier is made only once everything has been differentiated."""
+"""Of all ops of programs; barriers and replays are made once everything has been differentiated."""
