@@ -134,7 +134,7 @@ class Remembered:
     """Where new content of large arrays needs no new trace."""
     may_follow: bool = True
     """Whether it is worth trying to trace the large arrays."""
-    programs: Bounded[tuple[int, tuple[Transform, ...]], SerializedProgram] = field(
+    programs: Bounded[tuple[int, tuple[Transform, ...], int], SerializedProgram] = field(
         default_factory=lambda: Bounded(_PROGRAMS)
     )
 
@@ -165,12 +165,12 @@ class Remembered:
         """Whether nothing but the content of large arrays has changed."""
         return self.state[0].moved()
 
-    def program(self, graph: Graph, transforms: tuple[Transform, ...]) -> SerializedProgram:
+    def program(self, graph: Graph, transforms: tuple[Transform, ...], snapshot_bytes: int) -> SerializedProgram:
         """A graph made of this trace, under transforms, as bytes."""
-        key = (id(graph), transforms)
+        key = (id(graph), transforms, snapshot_bytes)
         known = self.programs.get(key)
         if known is None or known.graph is not graph:
-            data = encode_program(Program(graph, transforms))
+            data = encode_program(Program(graph, transforms, snapshot_bytes=snapshot_bytes))
             known = SerializedProgram(graph, data, program_id(data))
             self.programs.put(key, known)
         return known

@@ -6,6 +6,7 @@ one process, and another process opens its own when it first calls.
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Callable
@@ -71,13 +72,21 @@ class Client:
     """A connection to a service; made by `gradwire.connect`. A context manager."""
 
     def __init__(
-        self, connection: Connection, *, timeout: float = DEFAULT_TIMEOUT, service: PrivateService | None = None
+        self,
+        connection: Connection,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        service: PrivateService | None = None,
+        snapshot_bytes: int | None = None,
     ) -> None:
         if not timeout > 0:
             raise ValueError(f"timeout is {timeout!r} seconds; it must be positive")
+        if snapshot_bytes is not None and operator.index(snapshot_bytes) < 1:
+            raise ValueError(f"snapshot_bytes is {snapshot_bytes!r}; it is a number of bytes, at least 1")
         self._connection = connection
         self._timeout = timeout
         self._service = service
+        self._snapshot_bytes = snapshot_bytes or 0
         self._set_up()
 
     def _set_up(self) -> None:
@@ -100,6 +109,11 @@ class Client:
     def timeout(self) -> float:
         """Seconds that a call may take."""
         return self._timeout
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """What loops keep at most of one example for reverse mode; 0: as the service's limit says."""
+        return self._snapshot_bytes
 
     @property
     def max_message_bytes(self) -> int:
@@ -152,11 +166,16 @@ class Client:
     def __getstate__(self) -> dict[str, Any]:
         from dataclasses import replace
 
-        return {"connection": replace(self._connection, token=None), "timeout": self._timeout}
+        return {
+            "connection": replace(self._connection, token=None),
+            "timeout": self._timeout,
+            "snapshot_bytes": self._snapshot_bytes,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._connection = state["connection"]
         self._timeout = state["timeout"]
+        self._snapshot_bytes = state["snapshot_bytes"]
         self._service = None
         self._set_up()
 
@@ -272,6 +291,7 @@ def connect(
     tls: Any = None,
     timeout: float = DEFAULT_TIMEOUT,
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES,
+    snapshot_bytes: int | None = None,
 ) -> Client:
     """A client, put on top of the stack of clients: from now on, until it is closed, all functions use it.
 
@@ -280,11 +300,20 @@ def connect(
     `token`: sent as a bearer token (default: $GRADWIRE_TOKEN); needs `tls` unless the target is this machine.
     `tls`: True for the system's root certificates, a path or PEM bytes for others, or a tuple (root certificates,
     client certificate, client key). `timeout`: seconds that each call may take. `max_message_bytes`: both ways.
+    `snapshot_bytes`: what a loop may keep of one example's steps for reverse mode; where that is not enough, it keeps
+    snapshots, and runs steps again (default: the service's limit of that name).
 
     Use it as a context manager, or call ``close()``. ServiceError where a private service cannot be started; a service
     that cannot be reached shows at the first call.
     """
-    client = make_client(target, token=token, tls=tls, timeout=timeout, max_message_bytes=max_message_bytes)
+    client = make_client(
+        target,
+        token=token,
+        tls=tls,
+        timeout=timeout,
+        max_message_bytes=max_message_bytes,
+        snapshot_bytes=snapshot_bytes,
+    )
     PROCESS.push(client)
     return client
 
@@ -296,13 +325,14 @@ def make_client(
     tls: Any = None,
     timeout: float = DEFAULT_TIMEOUT,
     max_message_bytes: int = DEFAULT_MESSAGE_BYTES,
+    snapshot_bytes: int | None = None,
 ) -> Client:
     """As `connect`, but not on the stack."""
     target = target or os.environ.get("GRADWIRE_TARGET") or None
     if target is None:
         service = PrivateService.start()
         connection = Connection(target=service.target, max_message_bytes=max_message_bytes)
-        return Client(connection, timeout=timeout, service=service)
+        return Client(connection, timeout=timeout, service=service, snapshot_bytes=snapshot_bytes)
     token = token or os.environ.get("GRADWIRE_TOKEN") or None
     certificates = read_certificates(tls)
     if token and not certificates and not target.startswith(_LOCAL):
@@ -311,7 +341,7 @@ def make_client(
             reason="TOKEN_WITHOUT_TLS",
         )
     connection = Connection(target=target, token=token, max_message_bytes=max_message_bytes, **certificates)
-    return Client(connection, timeout=timeout)
+    return Client(connection, timeout=timeout, snapshot_bytes=snapshot_bytes)
 
 
 def current_client() -> Client:

@@ -123,6 +123,9 @@ class Remote:
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Plan, Sequence[Any], tuple[Constant, ...]]:
         key, leaves = signature_key(args, kwargs)
+        snapshot_bytes = PROCESS.snapshot_bytes
+        if snapshot_bytes:
+            key = key, snapshot_bytes
         plan = self._plans.get(key)
         if plan is not None:
             constants = plan.remembered.current(self._function)
@@ -134,7 +137,7 @@ class Remote:
                 raise leaked(leaf)  # no function is being traced here
         call = call_of(leaves, tree, self.leaf_names(tree))
         remembered, arrangement = self.arranged(call)
-        plan = make_plan(remembered, arrangement, call)
+        plan = make_plan(remembered, arrangement, call, snapshot_bytes)
         self._plans.put(key, plan)
         return plan, leaves, remembered.state[1]
 

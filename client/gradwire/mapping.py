@@ -92,7 +92,7 @@ class _Job:
         _, arranged = self._function.arranged(call)
         # means are over all rows: the chunks give sums, which are divided at the end
         sums = replace(arranged, outputs=tuple([replace(port, power=0) for port in arranged.outputs]))
-        return make_plan(self._remembered, sums, call)
+        return make_plan(self._remembered, sums, call, self.client.snapshot_bytes)
 
 
 def _arranged(function: Remote, call: Call) -> tuple[Remote, Remembered, Arrangement]:

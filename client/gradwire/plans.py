@@ -249,9 +249,9 @@ def _misfit(what: str) -> RequestError:
     return RequestError(f"the service's answer does not fit the request: {what}", reason="MALFORMED_RESPONSE")
 
 
-def make_plan(remembered: Remembered, arrangement: Arrangement, call: Call) -> Plan:
-    """The plan for an arrangement."""
-    program = remembered.program(arrangement.graph, arrangement.transforms)
+def make_plan(remembered: Remembered, arrangement: Arrangement, call: Call, snapshot_bytes: int = 0) -> Plan:
+    """The plan for an arrangement; for `snapshot_bytes` see `Program`."""
+    program = remembered.program(arrangement.graph, arrangement.transforms, snapshot_bytes)
     carried = dict(arrangement.carried)
     batched = arrangement.rows is not None or bool(carried)
     rows = arrangement.rows if arrangement.rows is not None else 1

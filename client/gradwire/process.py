@@ -49,6 +49,12 @@ class Process:
             ended.close()
         return default
 
+    @property
+    def snapshot_bytes(self) -> int:
+        """What the client that is used now wants loops to keep at most, 0 if it does not say; none is made for this."""
+        client = self._stack[-1] if self._stack else self._default
+        return 0 if client is None else client.snapshot_bytes
+
     def push(self, client: Client) -> None:
         """Put a client on top, if it is not on the stack."""
         with self._lock:

@@ -35,8 +35,9 @@ class LocalClient:
     timeout = 60.0
     is_usable = True
 
-    def __init__(self, *, max_message_bytes: int = 64 << 20) -> None:
+    def __init__(self, *, max_message_bytes: int = 64 << 20, snapshot_bytes: int = 0) -> None:
         self.max_message_bytes = max_message_bytes
+        self.snapshot_bytes = snapshot_bytes
         self.known_programs: Bounded[str, bool] = Bounded(100)
         self.known_constants: Bounded[bytes, bool] = Bounded(100)
         self.programs: dict[str, bytes] = {}

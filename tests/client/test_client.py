@@ -326,16 +326,22 @@ def test_a_client_closed_under_a_call_ends_it(server: FakeServer) -> None:
 
 
 def test_a_pickled_client_reaches_the_same_service_without_its_token(server: FakeServer) -> None:
-    with gw.connect(server.target, token="secret", timeout=7.0) as client:
+    with gw.connect(server.target, token="secret", timeout=7.0, snapshot_bytes=4096) as client:
         call()
         assert b"secret" not in pickle.dumps(client)
         copy = pickle.loads(pickle.dumps(client))
     assert copy.target == server.target
-    assert copy.timeout == 7.0
+    assert (copy.timeout, copy.snapshot_bytes) == (7.0, 4096)
     with copy:
         assert current_client() is copy
         assert call() == 1.0
     assert "authorization" not in server.calls[-1]
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_a_budget_is_a_number_of_bytes(server: FakeServer, wrong: int) -> None:
+    with pytest.raises(ValueError, match=r"snapshot_bytes is .*at least 1"):
+        gw.connect(server.target, snapshot_bytes=wrong)
 
 
 def test_the_target_may_come_from_the_environment(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from tests.client.evaluating import assert_same
 from tests.client.local import LocalClient
 
 import gradwire as gw
+from gradwire.process import PROCESS
+from gradwire.wire.programs import decode_program
 
 X = np.array([0.5, -1.0, 2.0])
 TABLE = np.random.default_rng(7).normal(size=(9, 9)) / 4
@@ -362,6 +364,33 @@ def test_a_checkpointed_function_is_the_same_function(service: LocalClient) -> N
     assert pickle.loads(pickle.dumps(gw.checkpoint(np.sin)))(0.5) == np.sin(0.5)
     with pytest.raises(TypeError, match="expected a function"):
         gw.checkpoint(3.0)
+
+
+# memory
+
+
+def test_a_client_may_say_how_much_loops_keep(service: LocalClient) -> None:
+    def f(x: Any) -> Any:
+        last = gw.scan(lambda c, _: (np.tanh(TABLE @ c) + 0.1 * x, None), np.sin(x), length=200)[0]
+        return np.sum(gw.while_loop(lambda v: np.sum(v**2) > 1e-3, lambda v: v * 0.9, last, max_steps=500))
+
+    plain, kept = gw.grad(f)(VECTOR), gw.cost(gw.grad(f), VECTOR)
+    assert decode_program(service.last.program).snapshot_bytes == 0
+    frugal = LocalClient(snapshot_bytes=2048)
+    PROCESS.push(frugal)  # type: ignore[arg-type]
+    try:
+        np.testing.assert_allclose(gw.grad(f)(VECTOR), plain, rtol=1e-13)
+        assert decode_program(frugal.last.program).snapshot_bytes == 2048
+        found = gw.cost(gw.grad(f), VECTOR)
+        rows = gw.vmap(gw.grad(f)).map(np.stack([VECTOR] * 4), chunk=2)
+        assert decode_program(frugal.last.program).snapshot_bytes == 2048
+    finally:
+        PROCESS.remove(frugal)  # type: ignore[arg-type]
+    np.testing.assert_allclose(rows, [plain] * 4, rtol=1e-13)
+    assert found.bytes < kept.bytes / 2
+    assert found.flops > kept.flops
+    gw.grad(f)(VECTOR)
+    assert decode_program(service.last.program).snapshot_bytes == 0
 
 
 # mistakes

@@ -74,3 +74,16 @@ def test_rows_that_fail_are_named_and_the_others_are_there() -> None:
     with pytest.raises(gw.RowError) as caught:
         gw.vmap(root, reduce="sum")(points)
     assert caught.value.result is None
+
+
+def test_a_budget_for_snapshots_saves_memory_and_changes_no_number(client: gw.Client) -> None:
+    def f(x: Any) -> Any:
+        return np.sum(gw.scan(lambda c, _: (np.tanh(TABLE @ c) + 0.1 * x, None), np.sin(x), length=2_000)[0])
+
+    x = np.linspace(-1.0, 1.0, 12)
+    plain, kept = gw.grad(f)(x), gw.cost(gw.grad(f), x)
+    with gw.connect(client.target, snapshot_bytes=8 << 10):
+        np.testing.assert_allclose(gw.grad(f)(x), plain, rtol=1e-13)
+        found = gw.cost(gw.grad(f), x)
+    assert found.bytes < kept.bytes / 5
+    assert kept.flops < found.flops < 10 * kept.flops
