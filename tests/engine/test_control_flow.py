@@ -9,6 +9,7 @@ import pytest
 from tests.engine.building import F64, f64, graph_of, operations, run
 from tests.engine.loops import EXAMPLES, Example, checkpoint, cond, scan, while_loop
 
+from gradwire_engine.attributes import Axes, DotGeneral
 from gradwire_engine.cost import bytes_bound, flops_bound
 from gradwire_engine.errors import RowFailed
 from gradwire_engine.execute.reference import compile
@@ -24,7 +25,7 @@ from gradwire_engine.transforms.reverse import grad
 from gradwire_engine.transforms.vmap import batch, vmap
 from gradwire_engine.value import Value
 from gradwire_engine.verify import verify
-from gradwire_engine.vocabulary import broadcast_to, exp, log, sin, sqrt, sum_over, where
+from gradwire_engine.vocabulary import broadcast_to, dot_general, exp, log, sin, sqrt, sum_over, where
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
@@ -359,3 +360,34 @@ def test_gradients_by_what_a_loop_is_given_add_up() -> None:
     np.testing.assert_allclose(run(graph_of(function, F64), 1.3)[0], in_python(1.3))
     slope = (in_python(1.3 + 1e-6) - in_python(1.3 - 1e-6)) / 2e-6
     np.testing.assert_allclose(run(grad(graph_of(function, F64), [0]), 1.3)[0], slope, rtol=1e-8)
+
+
+def test_the_training_gradient_of_a_loop_is_a_sum_in_the_loop() -> None:
+    """Weights shared by all rows, the gradient summed over them: no array has both rows and weights."""
+
+    def loss(w: Value, xs: Value) -> Value:
+        def step(w: Value, h: Value, x: Value) -> Value:
+            return sin(dot_general(w, h, DotGeneral((1,), (0,))) + x)
+
+        (last,) = scan(step, [w], [xs.like(0.0).emit("sum", attributes=Axes((0,)))], [xs], xs.shape[0])
+        return sum_over(last * last, [0])
+
+    graph = graph_of(loss, f64(7, 7), f64(5, 7))
+    rng = np.random.default_rng(0)
+    w, xs = rng.standard_normal((7, 7)), rng.standard_normal((11, 5, 7))
+    for budget in (0, 100):
+        program = Program(graph, (Grad((0,), keep_value=True),), snapshot_bytes=budget)
+        summed = prepare(program, Layout(shared_inputs=(0,), summed_outputs=(0, 1)))
+        apart = compile(prepare(program, Layout(shared_inputs=(0,))).graph).run([w, xs], 11)
+        for got, rows in zip(compile(summed.graph).run([w, xs], 11), apart, strict=True):
+            np.testing.assert_allclose(got, np.sum(rows, axis=0), rtol=1e-12)
+        sliced = compile(summed.graph)
+        assert sliced.slice_rows(11, 3000) < 11
+        for got, rows in zip(sliced.run([w, xs], 11, memory_bytes=3000), apart, strict=True):
+            np.testing.assert_allclose(got, np.sum(rows, axis=0), rtol=1e-12)
+        largest = max(type.elements for graph in every_graph(summed.graph) for type in graph.types if type.is_batched)
+        assert largest < 7 * 7
+
+
+def every_graph(graph: Graph) -> list[Graph]:
+    return [graph, *(inner for node in graph.nodes for sub in node.subgraphs for inner in every_graph(sub))]

@@ -167,6 +167,12 @@ def _row_sums_are_linear(graph: Graph, by_rows: Sequence[bool]) -> bool:
     types = graph.types
     partial = [False] * len(types)
     for first, node in graph.numbered():
+        if node.subgraphs:
+            if any(partial[n] for n in node.operands):
+                return False
+            for n in range(first, first + len(node.results)):
+                partial[n] = by_rows[n] and not types[n].is_batched  # the only such results of loops: sums over rows
+            continue
         if not by_rows[first] or types[first].is_batched:
             if any(partial[n] for n in node.operands):
                 return False

@@ -10,6 +10,7 @@ from gradwire_engine.passes.lower import lower
 from gradwire_engine.passes.prune import prune
 from gradwire_engine.passes.simplify import simplify
 from gradwire_engine.passes.subgraphs import everywhere, inside
+from gradwire_engine.passes.sum_rows import sum_rows
 
 _ROUNDS = 3
 
@@ -26,7 +27,7 @@ def after_differentiation(graph: Graph, snapshot_bytes: int) -> Graph:
 
 def optimise(graph: Graph) -> Graph:
     """Passes that preserve values, up to rounding, on a graph that is not differentiated any more."""
-    return everywhere(lower(prune_all(graph)), _optimised)
+    return everywhere(lower(sum_rows(prune_all(graph))), _optimised)
 
 
 def prune_all(graph: Graph) -> Graph:
