@@ -26,12 +26,15 @@ def numpy_like(xp: Any) -> dict[str, Function]:
         triangle = a * (np.tril(ones, -offset) if attributes.lower else np.triu(ones, offset))
         if attributes.unit_diagonal:
             triangle = triangle + np.eye(a.shape[-1])
-        return xp.linalg.solve(xp.swapaxes(triangle, -1, -2) if attributes.transposed else triangle, b)
+        return solve(xp.swapaxes(triangle, -1, -2) if attributes.transposed else triangle, b)
+
+    def solve(a: Any, b: Any) -> Any:
+        return xp.linalg.solve(a + np.zeros((*b.shape[:-2], 1, 1)), b)
 
     return {
         "cholesky": lambda _, a: xp.linalg.cholesky(symmetric(a)),
         "triangular_solve": triangular_solve,
-        "solve": lambda _, a, b: xp.linalg.solve(a, b),
+        "solve": lambda _, a, b: solve(a, b),
         "det": lambda _, a: xp.linalg.det(a),
         "cofactors": lambda _, a: cofactors(xp, a),
         "cofactors_along": lambda _, a, x: cofactors_along(xp, a, x),

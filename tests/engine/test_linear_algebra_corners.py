@@ -10,14 +10,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from tests.engine.building import f64, graph_of, run
+from tests.engine.building import f64, graph_of, operations, run
 from tests.engine.derivatives import by_jvp, by_vjp, roads, second
 
 from gradwire_engine.attributes import DotGeneral, TriangularSolve
+from gradwire_engine.cost import cost
 from gradwire_engine.graph import Graph
+from gradwire_engine.program import Layout
 from gradwire_engine.transforms.jacobian import jacobian_forward
 from gradwire_engine.transforms.jvp import jvp
 from gradwire_engine.transforms.reverse import grad, vjp
+from gradwire_engine.transforms.vmap import batch
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import dot_general, matmul, matrix_transpose, solve, sum_over, triangular_solve
 
@@ -275,13 +278,14 @@ def test_large_triangles_are_solved_with_by_blocks(n: int, attributes: Triangula
     close(np.matmul(np.swapaxes(triangle, -1, -2) if attributes.transposed else triangle, found), b, 1e-13)
 
 
-def test_a_matrix_that_is_the_same_for_all_rows_is_factored_once_and_right() -> None:
-    a, b = regular(3, 3), RNG.normal(size=(5, 3, 2))
-    for op in ("solve", "triangular_solve"):
-        attributes = {"attributes": TriangularSolve()} if op == "triangular_solve" else {}
-        graph = graph_of(lambda a, b, op=op, more=attributes: a.emit(op, b, **more), f64(5, 3, 3), f64(5, 3, 2))
-        (found,) = run(graph, np.broadcast_to(a, (5, 3, 3)), b)
-        close(found, np.linalg.solve(a if op == "solve" else np.tril(a), b))
+def test_a_matrix_that_is_the_same_for_all_rows_is_not_repeated() -> None:
+    graph = graph_of(lambda a, b: [solve(a, b), triangular_solve(a, b)], f64(20, 20), f64(20, 1))
+    batched = batch(graph, Layout(shared_inputs=(0,)))
+    assert operations(batched) == ["solve", "triangular_solve"]
+    a, b = regular(20, 20), RNG.normal(size=(5, 20, 1))
+    for got, matrix in zip(run(batched, a, b, rows=5), (a, np.tril(a)), strict=True):
+        close(got, np.linalg.solve(matrix, b))
+    assert cost(batched).bytes.per_row < 8 * 20 * 20
 
 
 # Symmetry

@@ -89,13 +89,15 @@ def identity_like(x: Tracer) -> Tracer:
 
 
 def stacked_alike(what: str, a: Any, b: Any) -> tuple[Tracer, Tracer]:
-    """Square matrices and right-hand sides with as many rows, of one type, on one stack."""
+    """Square matrices and right-hand sides with as many rows, of one type; matrices may lack axes in front."""
     x, y = promoted((floating(a), floating(b)), what)
     require_square(what, x)
     if y.ndim < 2 or y.shape[-2] != x.shape[-1]:
         raise wrong(f"{what}: matrices of shape {x.shape} do not fit right-hand sides of shape {y.shape}")
     stack = broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    return broadcast(x, stack + x.shape[-2:]), broadcast(y, stack + y.shape[-2:])
+    if stack[len(stack) - (x.ndim - 2) :] != x.shape[:-2]:
+        x = broadcast(x, stack + x.shape[-2:])
+    return x, broadcast(y, stack + y.shape[-2:])
 
 
 # Solutions

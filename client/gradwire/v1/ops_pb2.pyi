@@ -352,11 +352,11 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     (a: F[…, n, n]) -> L, lower triangular with L Lᵀ = (a + aᵀ) / 2; NaN where that is not positive definite.
     """
     OP_TRIANGULAR_SOLVE: _Op.ValueType  # 211
-    """(a: F[…, n, n], b: F[…, n, k]) -> x with T x = b, T a triangle of a; NaN where T has a zero on its diagonal. Attribute
+    """(a: F[…, n, n], b: F[more, …, n, k]) -> x with T x = b, T a triangle of a; NaN where T has a zero on its diagonal. Attribute
     `triangular_solve`.
     """
     OP_SOLVE: _Op.ValueType  # 212
-    """(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
+    """(a: F[…, n, n], b: F[more, …, n, k]) -> x with a x = b, each matrix for any number of right-hand sides; NaN where a is singular."""
     OP_DET: _Op.ValueType  # 213
     """(a: F[…, n, n]) -> F[…], the determinant. First and second derivatives are exact at singular matrices too."""
     OP_COFACTORS: _Op.ValueType  # 214
@@ -766,11 +766,11 @@ tracked.
 (a: F[…, n, n]) -> L, lower triangular with L Lᵀ = (a + aᵀ) / 2; NaN where that is not positive definite.
 """
 OP_TRIANGULAR_SOLVE: Op.ValueType  # 211
-"""(a: F[…, n, n], b: F[…, n, k]) -> x with T x = b, T a triangle of a; NaN where T has a zero on its diagonal. Attribute
+"""(a: F[…, n, n], b: F[more, …, n, k]) -> x with T x = b, T a triangle of a; NaN where T has a zero on its diagonal. Attribute
 `triangular_solve`.
 """
 OP_SOLVE: Op.ValueType  # 212
-"""(a: F[…, n, n], b: F[…, n, k]) -> x with a x = b; NaN where a is singular."""
+"""(a: F[…, n, n], b: F[more, …, n, k]) -> x with a x = b, each matrix for any number of right-hand sides; NaN where a is singular."""
 OP_DET: Op.ValueType  # 213
 """(a: F[…, n, n]) -> F[…], the determinant. First and second derivatives are exact at singular matrices too."""
 OP_COFACTORS: Op.ValueType  # 214

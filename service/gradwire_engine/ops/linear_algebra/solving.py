@@ -19,25 +19,37 @@ from typing import Any
 
 import numpy as np
 
-from gradwire_engine.attributes import NONE, TriangularSolve
+from gradwire_engine.attributes import NONE, Attributes, TriangularSolve
 from gradwire_engine.op import Array, Case, Domain, Jvp, Linear, Masked, Op, Tangents, TestData
 from gradwire_engine.ops.linear_algebra.stacks import (
     below,
+    by_columns,
     by_matrix,
     flops,
-    once_where_repeated,
     square_types,
     symmetric_part,
     symmetrised,
+    system_flops,
     system_types,
 )
-from gradwire_engine.ops.rules import stacked
+from gradwire_engine.ops.rules import BatchRule, stacked, with_axis
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import matmul, matrix_transpose, on_diagonal, solve, triangular_solve, where
+from gradwire_engine.vocabulary import (
+    broadcast_to,
+    matmul,
+    matrix_transpose,
+    on_diagonal,
+    permute_dims,
+    reshape,
+    size_of,
+    solve,
+    triangular_solve,
+    where,
+)
 
-_SUBSTITUTED = 32
-"""Triangular systems of this size are handed to LAPACK; larger ones are cut in two."""
+_ELIMINATED = 32
+"""Triangular systems of this size are solved by elimination, a stack at once; larger ones one by one, as triangles."""
 
 
 # cholesky
@@ -71,30 +83,41 @@ def _triangle(attributes: TriangularSolve, a: Array) -> Array:
     return whole if attributes.lower is attributes.transposed else whole[..., ::-1, ::-1]
 
 
-def _substitute(upper: Array, b: Array) -> Array:
-    """Back substitution by blocks. LAPACK's elimination finds nothing to eliminate, and exchanges no rows."""
-    n = upper.shape[-1]
-    if n <= _SUBSTITUTED:
+def _eliminated(attributes: TriangularSolve, a: Array, b: Array) -> Array:
+    """In upper triangles elimination finds nothing to eliminate, and exchanges no rows."""
+    upper = _triangle(attributes, a)
+    if attributes.lower is attributes.transposed:
         return np.asarray(by_matrix(np.linalg.solve, upper, b))
-    half = n // 2
-    last = _substitute(upper[..., half:, half:], b[..., half:, :])
-    rest = b[..., :half, :] - np.matmul(upper[..., :half, half:], last)
-    return np.concatenate([_substitute(upper[..., :half, :half], rest), last], axis=-2)
+    return np.asarray(by_matrix(np.linalg.solve, upper, b[..., ::-1, :])[..., ::-1, :])
+
+
+def _substituted(attributes: TriangularSolve, a: Array, b: Array) -> Array:
+    from scipy.linalg.lapack import dtrtrs, strtrs
+
+    solve = dtrtrs if a.dtype == np.float64 else strtrs
+    found = np.empty(b.shape, dtype=b.dtype)
+    for place in np.ndindex(*a.shape[:-2]):
+        # the transpose of a matrix in rows is one in columns, as LAPACK wants it
+        found[place] = solve(
+            a[place].T,
+            b[place],
+            lower=not attributes.lower,
+            trans=not attributes.transposed,
+            unitdiag=attributes.unit_diagonal,
+        )[0]
+    return found
 
 
 def _triangular_solve(attributes: TriangularSolve, a: Array, b: Array) -> Any:
     def solved(a: Array, b: Array) -> Array:
-        upper = _triangle(attributes, a)
-        bad = ~np.isfinite(upper).all(axis=(-2, -1)) | (np.diagonal(upper, axis1=-2, axis2=-1) == 0).any(axis=-1)
-        if attributes.lower is attributes.transposed:
-            found = _substitute(upper, b)
-        else:
-            found = _substitute(upper, b[..., ::-1, :])[..., ::-1, :]
-        if bad.any():
-            found[np.asarray(bad)] = np.nan
+        found = (_eliminated if a.shape[-1] <= _ELIMINATED else _substituted)(attributes, a, b)
+        if not attributes.unit_diagonal:
+            bad = (np.diagonal(a, axis1=-2, axis2=-1) == 0).any(axis=-1)
+            if bad.any():
+                found[np.asarray(bad)] = np.nan
         return found
 
-    return once_where_repeated(solved, a, b)
+    return by_columns(solved, a, b)
 
 
 def _triangular_solve_transpose(
@@ -127,8 +150,33 @@ def _right_hand_side(moving: Value | None, solution: Value, tangent: Masked | No
     if moving is None:
         assert tangent is not None
         return tangent.value
-    product = matmul(moving, solution)
+    n = moving.shape[-1]
+    product = matmul(broadcast_to(moving, (*solution.shape[:-2], n, n)), solution)
     return -product if tangent is None else tangent.value - product
+
+
+def _system_batch(name: str) -> BatchRule:
+    """A matrix that is the same for all rows stays one."""
+
+    def rule(
+        attributes: Attributes, operands: Sequence[Value], batched: Sequence[bool], size: int
+    ) -> tuple[Value, ...]:
+        a, b = operands
+        if not batched[0]:
+            return a.builder.emit_all(name, operands, attributes)
+        b = with_axis(b, batched[1], size)
+        more = len(b.shape) - len(a.shape)
+        if not more:
+            return a.builder.emit_all(name, (a, b), attributes)
+        # The axes that the matrices lack become columns: they would have to come before the rows.
+        last = len(b.shape) - 1
+        order = (0, *range(1 + more, last), *range(1, 1 + more), last)
+        turned = permute_dims(b, order)
+        columns = reshape(turned, (*turned.shape[: last - more], size_of(turned.shape[last - more :])))
+        found = reshape(a.emit(name, columns, attributes=attributes), turned.shape)
+        return (permute_dims(found, [order.index(axis) for axis in range(last + 1)]),)
+
+    return rule
 
 
 # solve
@@ -156,6 +204,8 @@ _SYSTEMS = (
     ((0, 0), (0, 2)),
     ((2, 2), (2, 0)),
     ((0, 2, 2), (0, 2, 1)),
+    ((2, 2), (3, 2, 1)),
+    ((2, 2, 2), (3, 1, 2, 2, 2)),
 )
 
 _DOMAINS = (Domain(-0.5, 0.5, ramp=2.0), Domain())
@@ -183,9 +233,10 @@ OPS: tuple[Op, ...] = (
         types=system_types,
         evaluate=_triangular_solve,
         derivative=Linear((1,), _triangular_solve_transpose, tangent=_triangular_solve_tangent),
-        batch=stacked("triangular_solve"),
+        batch=_system_batch("triangular_solve"),
         attributes=TriangularSolve,
-        flops=flops(lambda n: n[0] ** 2 * (n[3] + 2 * _SUBSTITUTED)),
+        flops=system_flops(lambda n: n * n * min(n, _ELIMINATED), lambda n: n * n),
+        library="scipy",
         scratch=4.0,
         tests=TestData(
             domains=_DOMAINS,
@@ -205,10 +256,10 @@ OPS: tuple[Op, ...] = (
         name="solve",
         arity=2,
         types=system_types,
-        evaluate=lambda _, a, b: once_where_repeated(lambda a, b: by_matrix(np.linalg.solve, a, b), a, b),
+        evaluate=lambda _, a, b: by_columns(lambda a, b: by_matrix(np.linalg.solve, a, b), a, b),
         derivative=Linear((1,), _solve_transpose, tangent=_solve_tangent),
-        batch=stacked("solve"),
-        flops=flops(lambda n: n[0] ** 3 * 2 / 3 + 2 * n[0] ** 2 * n[3]),
+        batch=_system_batch("solve"),
+        flops=system_flops(lambda n: n**3 * 2 / 3, lambda n: 2 * n * n),
         scratch=2.0,
         tests=TestData(domains=_DOMAINS, cases=tuple(Case(shapes, NONE) for shapes in _SYSTEMS), ulps=8.0, dtypes="f"),
     ),

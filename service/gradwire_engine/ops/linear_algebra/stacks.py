@@ -40,12 +40,13 @@ def square_types(attributes: Any, operands: Sequence[TensorType]) -> tuple[Tenso
 
 
 def system_types(attributes: Any, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
-    """Square matrices and right-hand sides to solutions."""
+    """Square matrices and right-hand sides to solutions. There may be more axes before the right-hand sides."""
     a, b = operands
     require_square(a)
     require_matrices(b)
-    if a.dtype is not b.dtype or a.shape[:-1] != b.shape[:-1]:
-        raise GraphError(f"got {describe(operands)}, expected (…, n, n) and (…, n, k) of one element type")
+    more = b.rank - a.rank
+    if more < 0 or a.dtype is not b.dtype or a.shape[:-1] != b.shape[more:-1]:
+        raise GraphError(f"got {describe(operands)}, expected (…, n, n) and (…, …, n, k) of one element type")
     return (b,)
 
 
@@ -77,15 +78,16 @@ def by_matrix(function: Callable[..., Any], a: Array, *others: Array) -> Any:
     return found
 
 
-def once_where_repeated(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
-    """`function` of matrices and right-hand sides; a matrix repeated for all rows meets all their columns at once."""
-    stack = a.shape[:-2]
-    if math.prod(stack) < 2 or any(a.strides[:-2]):
+def by_columns(function: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+    """`function` of matrices and right-hand sides; what a matrix meets of the axes that it lacks are more columns."""
+    more = b.ndim - a.ndim
+    if not more:
         return function(a, b)
-    n, columns = b.shape[-2:]
-    wide = np.moveaxis(b, -2, 0).reshape(n, math.prod(stack) * columns)
-    found = function(a[(0,) * len(stack)], wide)
-    return np.moveaxis(found.reshape(n, *stack, columns), 0, -2)
+    stack, (n, columns) = a.shape[:-2], b.shape[-2:]
+    place = len(stack) + 1
+    turned = np.moveaxis(b, range(more), range(place, place + more))
+    found = function(a, turned.reshape(*stack, n, math.prod(b.shape[:more]) * columns))
+    return np.moveaxis(found.reshape(*stack, n, *b.shape[:more], columns), range(place, place + more), range(more))
 
 
 def symmetric_part(a: Array) -> Array:
@@ -97,17 +99,30 @@ def symmetric_part(a: Array) -> Array:
 
 
 def flops(count: Callable[[tuple[int, ...]], float]) -> Callable[..., tuple[int, int]]:
-    """The operations of a stack, from those of one matrix: a function of the lengths of the last axes.
-
-    The lengths are the last two of each operand.
-    """
+    """The operations of a stack, from those of one matrix: a function of the last two lengths of each operand."""
 
     def rule(attributes: Any, operands: Sequence[TensorType], results: Sequence[TensorType]) -> tuple[int, int]:
-        stack = operands[0].with_shape(operands[0].shape[:-2])
-        work = math.ceil(count(tuple(n for type in operands for n in type.shape[-2:]))) * stack.elements
-        return (0, work) if stack.is_batched else (work, 0)
+        return _for_each(operands[0], count(tuple(n for type in operands for n in type.shape[-2:])))
 
     return rule
+
+
+def system_flops(factor: Callable[[int], float], column: Callable[[int], float]) -> Callable[..., tuple[int, int]]:
+    """The operations of solutions: for each matrix of n rows, and for each column of a right-hand side."""
+
+    def rule(attributes: Any, operands: Sequence[TensorType], results: Sequence[TensorType]) -> tuple[int, int]:
+        a, b = operands
+        n, columns = b.shape[-2:]
+        parts = (_for_each(a, factor(n)), _for_each(b, column(n) * columns))
+        return parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
+
+    return rule
+
+
+def _for_each(stack: TensorType, work: float) -> tuple[int, int]:
+    """Work for each matrix of a stack, as (constant, per row)."""
+    amount = math.ceil(work) * stack.with_shape(stack.shape[:-2]).elements
+    return (0, amount) if stack.is_batched else (amount, 0)
 
 
 # Patterns
