@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.engine.building import F64, f64, graph_of, operations
 from tests.engine.graphs import graphs, points
 
-from gradwire_engine.attributes import Cast, DotGeneral, Gather, Shape
+from gradwire_engine.attributes import Cast, DotGeneral, Gather, Order, Shape
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.cost import SATURATED, Bound, bytes_bound, cost, flops_bound, schedule
 from gradwire_engine.execute.reference import compile
@@ -47,6 +47,14 @@ def require_bound(graph: Graph, inputs: list[np.ndarray], rows: int) -> None:
 
 
 # Bounds as numbers
+
+
+@pytest.mark.parametrize("name", ["polygamma", "erfcx", "sinc", "exprel", "iv", "ive"])
+def test_a_higher_order_of_a_family_costs_more(name: str) -> None:
+    graphs_of_order = [graph_of(lambda x, n=n: x.emit(name, attributes=Order(n)), f64(10)) for n in (0, 2, 9)]
+    found = [flops_bound(graph).constant for graph in graphs_of_order]
+    assert found == sorted(set(found))
+    assert [flops_bound(batch(graph, Layout())).per_row for graph in graphs_of_order] == found
 
 
 def test_a_bound_is_a_line_that_saturates() -> None:

@@ -68,7 +68,7 @@ def elementwise(
     *,
     domains: tuple[Domain, ...] = (REAL,),
     types: TypeRule = floating,
-    flops: float = 1.0,
+    flops: float | Callable[[Any, Sequence[TensorType], Sequence[TensorType]], tuple[int, int]] = 1.0,
     scratch: float = 0.0,
     ulps: float = 4.0,
     dtypes: str = "f",

@@ -52,6 +52,19 @@ def _ordered(attributes: Order, operands: Sequence[TensorType]) -> tuple[TensorT
     return floating(attributes, operands)
 
 
+def _flops_by_order(
+    low: float, high: float, each: float, *, from_order: int = 1
+) -> Callable[[Order, Sequence[TensorType], Sequence[TensorType]], tuple[int, int]]:
+    """Operations an element: `low` below an order, from there on `high` and `each` more for every order."""
+
+    def flops(attributes: Order, operands: Sequence[TensorType], results: Sequence[TensorType]) -> tuple[int, int]:
+        weight = low if attributes.order < from_order else high + each * attributes.order
+        total = round(weight * results[0].elements)
+        return (0, total) if results[0].is_batched else (total, 0)
+
+    return flops
+
+
 def _next_of(name: str) -> Partials:
     """The derivative is the next function of the family."""
     return Partials(lambda attributes, x, r: (x[0].emit(name, attributes=Order(attributes.order + 1)),))
@@ -285,7 +298,7 @@ OPS = (
         _next_of("polygamma"),
         types=_ordered,
         domains=(Domain(0.4, 4.0, avoid=(1.4616,)),),
-        flops=600.0,
+        flops=_flops_by_order(500.0, 1250.0, 10.0),
         scratch=12.0,
         attributes=Order,
         applied=_ORDERS,
@@ -317,7 +330,7 @@ OPS = (
         _next_of("erfcx"),
         types=_ordered,
         domains=(Domain(-1.0, 2.5),),
-        flops=800.0,
+        flops=_flops_by_order(75.0, 640.0, 6.0),
         scratch=12.0,
         attributes=Order,
         applied=_ORDERS,
@@ -358,7 +371,7 @@ OPS = (
         Partials(_iv_partials),
         types=_ordered,
         domains=(NONZERO,),
-        flops=400.0,
+        flops=_flops_by_order(150.0, 2300.0, 20.0, from_order=2),
         scratch=14.0,
         attributes=Order,
         applied=_ORDERS,
@@ -371,7 +384,7 @@ OPS = (
         Partials(_ive_partials),
         types=_ordered,
         domains=(NONZERO,),
-        flops=400.0,
+        flops=_flops_by_order(130.0, 1050.0, 20.0, from_order=2),
         scratch=12.0,
         attributes=Order,
         applied=_ORDERS,
@@ -384,7 +397,7 @@ OPS = (
         _next_of("sinc"),
         types=_ordered,
         domains=(Domain(-6.0, 6.0, avoid=(0.0,)),),
-        flops=400.0,
+        flops=_flops_by_order(60.0, 800.0, 60.0),
         scratch=12.0,
         ulps=32.0,
         attributes=Order,
@@ -397,7 +410,7 @@ OPS = (
         _next_of("exprel"),
         types=_ordered,
         domains=(Domain(-6.0, 4.0, avoid=(0.0,)),),
-        flops=800.0,
+        flops=_flops_by_order(35.0, 350.0, 25.0),
         scratch=12.0,
         attributes=Order,
         applied=_ORDERS,
