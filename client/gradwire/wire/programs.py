@@ -11,31 +11,29 @@ no recursion: subgraphs refer only to earlier ones, and nest at most 32 deep.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, tensor_pb2
+from gradwire.wire.attributes import dtype_number, read_attributes, read_dtype, write_attributes
 from gradwire.wire.errors import WireError
-from gradwire.wire.tensors import WIRE_DTYPES
 from gradwire_engine import attributes as a
-from gradwire_engine.attributes import NONE, Attributes
+from gradwire_engine.attributes import Attributes
 from gradwire_engine.builder import result_types
 from gradwire_engine.errors import EngineError, GraphError, LimitError, UnsupportedError
 from gradwire_engine.graph import MAX_NESTING, Graph, Input, Node
 from gradwire_engine.op import Op
 from gradwire_engine.ops.table import OPS, OPSET
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Limits, Program, Transform, Vjp, Vmap
-from gradwire_engine.types import ROWS, DType, TensorType
+from gradwire_engine.types import TensorType
 from gradwire_engine.verify import verify_type
 
 MAX_NAME_BYTES: Final = 256
 
 _OP_NUMBERS: Final = {name: ops_pb2.Op.Value(f"OP_{name.upper()}") for name in OPS}
 _OPS_BY_NUMBER: Final = {number: OPS[name] for name, number in _OP_NUMBERS.items()}
-_DTYPES: Final = {number: dtype for dtype, number in WIRE_DTYPES.items()}
 _MODES: Final = {
     JacobianMode.AUTO: program_pb2.JACOBIAN_MODE_UNSPECIFIED,
     JacobianMode.FORWARD: program_pb2.JACOBIAN_MODE_FORWARD,
@@ -71,8 +69,7 @@ def _encode_graph(graph: Graph, message: graph_pb2.Graph, subgraphs: Any, known:
         message.inputs.append(graph_pb2.Value(name=one.name, type=_encode_type(one.type)))
     for node in graph.nodes:
         entry = message.nodes.add(op=_OP_NUMBERS[node.op.name], operands=node.operands)
-        if node.attributes is not NONE:
-            _FAMILIES[type(node.attributes)][1](node.attributes, entry)
+        write_attributes(node.attributes, entry)
         for subgraph in node.subgraphs:
             if subgraph.hash not in known:
                 inner = graph_pb2.Graph()
@@ -86,11 +83,7 @@ def _encode_graph(graph: Graph, message: graph_pb2.Graph, subgraphs: Any, known:
 
 
 def _encode_type(type: TensorType) -> tensor_pb2.TensorType:
-    return tensor_pb2.TensorType(dtype=_dtype_number(type.dtype), shape=type.shape)
-
-
-def _dtype_number(dtype: DType) -> tensor_pb2.DType.ValueType:
-    return tensor_pb2.DType.ValueType(WIRE_DTYPES[dtype])
+    return tensor_pb2.TensorType(dtype=dtype_number(type.dtype), shape=type.shape)
 
 
 def _encode_transform(transform: Transform) -> program_pb2.Transform:
@@ -218,7 +211,7 @@ class _Decoder:
         return graph
 
     def _type(self, message: tensor_pb2.TensorType, path: str) -> TensorType:
-        type = TensorType(_dtype(message.dtype, f"{path}.dtype"), tuple(message.shape))
+        type = TensorType(read_dtype(message.dtype, f"{path}.dtype"), tuple(message.shape))
         self._require_type(type, path)
         return type
 
@@ -257,7 +250,7 @@ class _Decoder:
             "max-program-nodes",
             "the program's calls have too many results",
         )
-        attributes = _decode_attributes(op, message)
+        attributes = read_attributes(op, message)
         if attributes.mentions_rows and not self._allow_rows:
             raise GraphError(f"{op.name}: lengths must be at least 0", path=message.WhichOneof("attributes") or "")
         if not self._allow_rows:
@@ -285,30 +278,10 @@ def _op_name(number: int) -> str:
         return f"number {number}"
 
 
-def _dtype(number: int, path: str) -> DType:
-    found = _DTYPES.get(number)
-    if found is None:
-        raise GraphError(f"element type {number} does not exist; 1 to {len(_DTYPES)} do", path=path)
-    return found
-
-
 def _name(text: str, path: str) -> str:
     if len(text.encode()) > MAX_NAME_BYTES:
         raise GraphError(f"the name has {len(text.encode())} bytes, at most {MAX_NAME_BYTES} are allowed", path=path)
     return text
-
-
-def _decode_attributes(op: Op, message: graph_pb2.Node) -> Attributes:
-    field = message.WhichOneof("attributes")
-    if op.attributes is Attributes:
-        if field is not None:
-            raise GraphError(f"{op.name} takes no attributes, got {field}", path=field)
-        return NONE
-    expected, _, decode = _FAMILIES[op.attributes]
-    if field != expected:
-        raise GraphError(f"{op.name}: got attributes {field or 'none'}, expected {expected}", path=field or expected)
-    attributes: Attributes = decode(getattr(message, field))
-    return attributes
 
 
 def _decode_transform(message: program_pb2.Transform, path: str) -> Transform:
@@ -329,305 +302,3 @@ def _decode_transform(message: program_pb2.Transform, path: str) -> Transform:
             return Vmap(vmap.size, tuple(vmap.in_axes), tuple(vmap.out_axes))
         case _:
             raise GraphError("no transform is set, or one that this server does not know", path=path)
-
-
-# One line a family: the field of `Node` that carries it, how it is written, how it is read.
-
-
-def _write_constant(value: a.Constant, entry: graph_pb2.Node) -> None:
-    tensor = entry.constant.value
-    tensor.dtype, tensor.data = _dtype_number(value.type.dtype), value.data
-    tensor.shape.extend(value.type.shape)
-
-
-def _read_constant(message: graph_pb2.ConstantAttributes) -> a.Constant:
-    tensor = message.value
-    if tensor.digest:
-        raise GraphError("a constant is inline, without digest", path="constant.value.digest")
-    type = TensorType(_dtype(tensor.dtype, "constant.value.dtype"), tuple(tensor.shape))
-    verify_type(type, "constant.value.shape")
-    if type.dtype is DType.BOOL and tensor.data and np.frombuffer(tensor.data, np.uint8).max() > 1:
-        raise GraphError("a bool is the byte 0 or 1, nothing else", path="constant.value.data")
-    return a.Constant(type, tensor.data)
-
-
-def _write_iota(value: a.Iota, entry: graph_pb2.Node) -> None:
-    entry.iota.dtype, entry.iota.axis = _dtype_number(value.dtype), value.axis
-    entry.iota.shape.extend(value.shape)
-
-
-def _read_iota(message: graph_pb2.IotaAttributes) -> a.Iota:
-    return a.Iota(_dtype(message.dtype, "iota.dtype"), tuple(message.shape), message.axis)
-
-
-def _write_exponent(value: a.Exponent, entry: graph_pb2.Node) -> None:
-    entry.exponent.exponent = value.exponent
-    entry.exponent.SetInParent()
-
-
-def _write_order(value: a.Order, entry: graph_pb2.Node) -> None:
-    entry.order.order = value.order
-    entry.order.SetInParent()
-
-
-def _write_cast(value: a.Cast, entry: graph_pb2.Node) -> None:
-    entry.dtype.dtype = _dtype_number(value.dtype)
-
-
-def _write_shape(value: a.Shape, entry: graph_pb2.Node) -> None:
-    entry.shape.shape.extend(value.shape)
-    entry.shape.SetInParent()
-
-
-def _write_permutation(value: a.Permutation, entry: graph_pb2.Node) -> None:
-    entry.permutation.permutation.extend(value.permutation)
-    entry.permutation.SetInParent()
-
-
-def _write_slice(value: a.Slice, entry: graph_pb2.Node) -> None:
-    entry.slice.start.extend(value.start)
-    entry.slice.limit.extend(value.limit)
-    entry.slice.stride.extend(value.stride)
-    entry.slice.SetInParent()
-
-
-def _read_slice(message: graph_pb2.SliceAttributes) -> a.Slice:
-    return a.Slice(tuple(message.start), tuple(message.limit), tuple(message.stride))
-
-
-def _write_pad(value: a.Pad, entry: graph_pb2.Node) -> None:
-    entry.pad.low.extend(value.low)
-    entry.pad.high.extend(value.high)
-    entry.pad.interior.extend(value.interior)
-    entry.pad.SetInParent()
-
-
-def _read_pad(message: graph_pb2.PadAttributes) -> a.Pad:
-    return a.Pad(tuple(message.low), tuple(message.high), tuple(message.interior))
-
-
-def _write_axis(value: a.Axis, entry: graph_pb2.Node) -> None:
-    entry.axis.axis = value.axis
-    entry.axis.SetInParent()
-
-
-def _write_axes(value: a.Axes, entry: graph_pb2.Node) -> None:
-    entry.axes.axes.extend(value.axes)
-    entry.axes.SetInParent()
-
-
-def _write_cumulative(value: a.Cumulative, entry: graph_pb2.Node) -> None:
-    entry.cumulative.axis, entry.cumulative.reverse = value.axis, value.reverse
-    entry.cumulative.SetInParent()
-
-
-def _write_search_sorted(value: a.SearchSorted, entry: graph_pb2.Node) -> None:
-    entry.search_sorted.batch_dims, entry.search_sorted.right = value.batch_dims, value.right
-    entry.search_sorted.SetInParent()
-
-
-def _write_dot_general(value: a.DotGeneral, entry: graph_pb2.Node) -> None:
-    message = entry.dot_general
-    message.lhs_contract.extend(value.lhs_contract)
-    message.rhs_contract.extend(value.rhs_contract)
-    message.lhs_batch.extend(value.lhs_batch)
-    message.rhs_batch.extend(value.rhs_batch)
-    message.SetInParent()
-
-
-def _read_dot_general(message: graph_pb2.DotGeneralAttributes) -> a.DotGeneral:
-    return a.DotGeneral(
-        tuple(message.lhs_contract), tuple(message.rhs_contract), tuple(message.lhs_batch), tuple(message.rhs_batch)
-    )
-
-
-def _write_gather(value: a.Gather, entry: graph_pb2.Node) -> None:
-    entry.gather.batch_dims, entry.gather.offset_dims = value.batch_dims, value.offset_dims
-    entry.gather.out_of_range = graph_pb2.OUT_OF_RANGE_ZERO if value.fill_zero else graph_pb2.OUT_OF_RANGE_NAN
-
-
-def _read_gather(message: graph_pb2.GatherAttributes) -> a.Gather:
-    if message.out_of_range not in (graph_pb2.OUT_OF_RANGE_NAN, graph_pb2.OUT_OF_RANGE_ZERO):
-        raise GraphError(f"got {message.out_of_range}, expected NAN or ZERO", path="gather.out_of_range")
-    zero = message.out_of_range == graph_pb2.OUT_OF_RANGE_ZERO
-    return a.Gather(message.batch_dims, message.offset_dims, zero)
-
-
-def _write_scatter(value: a.Scatter, entry: graph_pb2.Node) -> None:
-    entry.scatter.batch_dims, entry.scatter.offset_dims = value.batch_dims, value.offset_dims
-    entry.scatter.shape.extend(value.shape)
-    entry.scatter.SetInParent()
-
-
-def _read_scatter(message: graph_pb2.ScatterAttributes) -> a.Scatter:
-    if any(length < 0 for length in message.shape[1:]) or any(length < ROWS for length in message.shape[:1]):
-        raise GraphError(f"got shape {tuple(message.shape)}, expected lengths of at least 0", path="scatter.shape")
-    return a.Scatter(message.batch_dims, message.offset_dims, tuple(message.shape))
-
-
-def _write_triangular_solve(value: a.TriangularSolve, entry: graph_pb2.Node) -> None:
-    message = entry.triangular_solve
-    message.lower, message.transposed, message.unit_diagonal = value.lower, value.transposed, value.unit_diagonal
-    message.SetInParent()
-
-
-def _read_triangular_solve(message: graph_pb2.TriangularSolveAttributes) -> a.TriangularSolve:
-    return a.TriangularSolve(message.lower, message.transposed, message.unit_diagonal)
-
-
-def _write_windows(value: a.Windows, entry: graph_pb2.Node) -> None:
-    entry.windows.kernel.extend(value.kernel)
-    entry.windows.strides.extend(value.strides)
-    entry.windows.dilations.extend(value.dilations)
-    entry.windows.SetInParent()
-
-
-def _read_windows(message: graph_pb2.WindowsAttributes) -> a.Windows:
-    return a.Windows(tuple(message.kernel), tuple(message.strides), tuple(message.dilations))
-
-
-def _write_overlap_add(value: a.OverlapAdd, entry: graph_pb2.Node) -> None:
-    entry.overlap_add.strides.extend(value.strides)
-    entry.overlap_add.dilations.extend(value.dilations)
-    entry.overlap_add.shape.extend(value.shape)
-    entry.overlap_add.SetInParent()
-
-
-def _read_overlap_add(message: graph_pb2.OverlapAddAttributes) -> a.OverlapAdd:
-    return a.OverlapAdd(tuple(message.strides), tuple(message.dilations), tuple(message.shape))
-
-
-def _write_convolution(value: a.Convolution, entry: graph_pb2.Node) -> None:
-    message = entry.convolution
-    message.strides.extend(value.strides)
-    message.low.extend(value.low)
-    message.high.extend(value.high)
-    message.dilations.extend(value.dilations)
-    message.groups, message.batch_dims = value.groups, value.batch_dims
-
-
-def _read_convolution(message: graph_pb2.ConvolutionAttributes) -> a.Convolution:
-    lists = (message.strides, message.low, message.high, message.dilations)
-    strides, low, high, dilations = (tuple(values) for values in lists)
-    return a.Convolution(strides, low, high, dilations, message.groups, message.batch_dims)
-
-
-def _write_rows(value: a.Rowwise, message: graph_pb2.Rows) -> None:
-    message.row_axes, message.batched = value.row_axes, value.batched
-    message.shared.extend(value.shared)
-
-
-def _read_rows(message: graph_pb2.Rows) -> dict[str, Any]:
-    return {"row_axes": message.row_axes, "shared": tuple(message.shared), "batched": message.batched}
-
-
-def _write_cond(value: a.Cond, entry: graph_pb2.Node) -> None:
-    _write_rows(value, entry.cond.rows)
-    entry.cond.SetInParent()
-
-
-def _write_scan(value: a.Scan, entry: graph_pb2.Node) -> None:
-    message = entry.scan
-    message.constants, message.carries, message.length = value.constants, value.carries, value.length
-    message.reverse, message.counted, message.sums = value.reverse, value.counted, value.sums
-    message.row_sums.extend(value.row_sums)
-    message.snapshots = value.snapshots
-    message.recorded.extend(value.recorded)
-    _write_rows(value, message.rows)
-
-
-def _read_scan(message: graph_pb2.ScanAttributes) -> a.Scan:
-    return a.Scan(
-        constants=message.constants,
-        carries=message.carries,
-        length=message.length,
-        reverse=message.reverse,
-        counted=message.counted,
-        sums=message.sums,
-        row_sums=tuple(message.row_sums),
-        snapshots=message.snapshots,
-        recorded=tuple(message.recorded),
-        **_read_rows(message.rows),
-    )
-
-
-def _write_while(value: a.While, entry: graph_pb2.Node) -> None:
-    message = getattr(entry, "while")
-    message.condition_constants, message.body_constants = value.condition_constants, value.body_constants
-    message.max_steps, message.counted = value.max_steps, value.counted
-    message.recorded.extend(value.recorded)
-    message.snapshots = value.snapshots
-    _write_rows(value, message.rows)
-
-
-def _read_while(message: graph_pb2.WhileAttributes) -> a.While:
-    return a.While(
-        condition_constants=message.condition_constants,
-        body_constants=message.body_constants,
-        max_steps=message.max_steps,
-        counted=message.counted,
-        recorded=tuple(message.recorded),
-        snapshots=message.snapshots,
-        **_read_rows(message.rows),
-    )
-
-
-def _write_replay(value: a.Replay, entry: graph_pb2.Node) -> None:
-    message = entry.replay
-    for name in _REPLAY_NUMBERS:
-        setattr(message, name, getattr(value, name))
-    message.taped.extend(value.taped)
-    message.row_sums.extend(value.row_sums)
-    _write_rows(value, message.rows)
-
-
-def _read_replay(message: graph_pb2.ReplayAttributes) -> a.Replay:
-    numbers = {name: getattr(message, name) for name in _REPLAY_NUMBERS}
-    return a.Replay(**numbers, taped=tuple(message.taped), row_sums=tuple(message.row_sums), **_read_rows(message.rows))
-
-
-_REPLAY_NUMBERS: Final = (
-    "length",
-    "snapshots",
-    "forward_constants",
-    "forward_carries",
-    "forward_stacked",
-    "constants",
-    "carries",
-    "reverse",
-    "counted",
-    "sums",
-)
-
-_Family = tuple[str, Callable[[Any, graph_pb2.Node], None], Callable[[Any], Attributes]]
-
-_FAMILIES: Final[dict[type[Attributes], _Family]] = {
-    a.Constant: ("constant", _write_constant, _read_constant),
-    a.Iota: ("iota", _write_iota, _read_iota),
-    a.Exponent: ("exponent", _write_exponent, lambda message: a.Exponent(message.exponent)),
-    a.Order: ("order", _write_order, lambda message: a.Order(message.order)),
-    a.Cast: ("dtype", _write_cast, lambda message: a.Cast(_dtype(message.dtype, "dtype.dtype"))),
-    a.Shape: ("shape", _write_shape, lambda message: a.Shape(tuple(message.shape))),
-    a.Permutation: ("permutation", _write_permutation, lambda message: a.Permutation(tuple(message.permutation))),
-    a.Slice: ("slice", _write_slice, _read_slice),
-    a.Pad: ("pad", _write_pad, _read_pad),
-    a.Axis: ("axis", _write_axis, lambda message: a.Axis(message.axis)),
-    a.Axes: ("axes", _write_axes, lambda message: a.Axes(tuple(message.axes))),
-    a.Cumulative: ("cumulative", _write_cumulative, lambda message: a.Cumulative(message.axis, message.reverse)),
-    a.SearchSorted: (
-        "search_sorted",
-        _write_search_sorted,
-        lambda message: a.SearchSorted(message.batch_dims, message.right),
-    ),
-    a.DotGeneral: ("dot_general", _write_dot_general, _read_dot_general),
-    a.Gather: ("gather", _write_gather, _read_gather),
-    a.Scatter: ("scatter", _write_scatter, _read_scatter),
-    a.TriangularSolve: ("triangular_solve", _write_triangular_solve, _read_triangular_solve),
-    a.Windows: ("windows", _write_windows, _read_windows),
-    a.OverlapAdd: ("overlap_add", _write_overlap_add, _read_overlap_add),
-    a.Convolution: ("convolution", _write_convolution, _read_convolution),
-    a.Cond: ("cond", _write_cond, lambda message: a.Cond(**_read_rows(message.rows))),
-    a.Scan: ("scan", _write_scan, _read_scan),
-    a.While: ("while", _write_while, _read_while),
-    a.Replay: ("replay", _write_replay, _read_replay),
-}
