@@ -110,16 +110,6 @@ _SPECIAL: Final = frozenset(
     ]
 )
 
-_LATER: Final = frozenset(
-    [
-        "tensorinv",
-        "tensorsolve",
-        "i0",
-        "convolve",
-        "correlate",
-    ]
-)
-
 _INSTEAD_OF_FUNCTION: Final = {
     **dict.fromkeys(("eig", "eigvals"), "its results are complex; for a symmetric matrix write np.linalg.eigh"),
     "matrix_rank": "the rank does not vary with x, so it has no derivative; write np.sum(np.linalg.svdvals(x) > tol)",
@@ -315,8 +305,6 @@ def unsupported_function(function: Callable[..., Any]) -> TracingError:
         )
     elif name in _INSTEAD_OF_FUNCTION:
         text = f"{shown} cannot be traced: {_INSTEAD_OF_FUNCTION[name]}"
-    elif name in _LATER:
-        text = f"{shown} cannot be traced: it is not among the operations of this version"
     else:
         text = f"{shown} cannot be traced; write it with operations that can"
     return TracingError(at_user_line(text), reason="UNSUPPORTED_FUNCTION")

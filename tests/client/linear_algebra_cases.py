@@ -42,6 +42,14 @@ CASES: list[Case] = [
         for shapes in ((SQUARE, (3,)), (SQUARE, (3, 2)), (STACK, (3,)), (STACK, (3, 2)), (SQUARE, (4, 3, 2)),
                        ((2, 1, 3, 3), (4, 3, 1)), ((0, 0), (0, 2)))
     ],
+    (np.linalg.tensorsolve, lambda a, b: np.linalg.tensorsolve(np.reshape(regular(a), (2, 3, 6)), b), ((6, 6), (2, 3))),
+    (
+        np.linalg.tensorsolve,
+        lambda a, b: np.linalg.tensorsolve(np.reshape(regular(a), (2, 2, 3, 3)), b, axes=(0, 2)),
+        ((6, 6), (2, 3)),
+    ),
+    (np.linalg.tensorinv, lambda a: np.linalg.tensorinv(np.reshape(regular(a), (2, 3, 6))), ((6, 6),)),
+    (np.linalg.tensorinv, lambda a: np.linalg.tensorinv(np.reshape(regular(a), (6, 3, 2)), ind=1), ((6, 6),)),
     *[(np.linalg.qr, lambda x: np.linalg.qr(x + 0.5), (shape,)) for shape in (SQUARE, TALL, WIDE, (2, 4, 2), (0, 2))],
     (np.linalg.qr, lambda x: np.linalg.qr(x + 0.5, mode="r"), (TALL,)),
     (np.linalg.qr, lambda x: np.linalg.qr(x + 0.5, "complete"), (WIDE,)),

@@ -59,6 +59,20 @@ def test_the_exponential_is_scipys(size: float) -> None:
     assert_same(traced(gw.special.expm, a), expected, 1e-11 * max(1.0, size))
 
 
+def test_the_type_of_the_elements_stays() -> None:
+    a, b = MATRIX.astype(np.float32), VECTOR.astype(np.float32)
+    for function in (
+        lambda a, b: gw.special.expm(a / np.float32(9.0)),
+        lambda a, b: gw.special.solve_triangular(a, b),
+        lambda a, b: gw.special.cho_solve(gw.special.cho_factor(a @ a.T), b),
+    ):
+        found, expected = function(a, b), function(a.astype(np.float64), b.astype(np.float64))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        assert_same(traced(function, a, b), found, 1e-4)
+    assert traced(gw.special.expm, np.eye(2, dtype=np.int64)).dtype == np.float64
+
+
 def test_the_exponential_of_large_matrices_whose_derivative_is_known() -> None:
     direction = RNG.normal(size=(4, 4))
     for a in (np.zeros((4, 4)), MATRIX / 5.0, MATRIX):

@@ -6,6 +6,7 @@ symmetric matrix to numpy is (a + aᵀ) / 2 here, so that derivatives are symmet
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,9 @@ from gradwire.numpy_functions.operands import (
     broadcast_shapes,
     cast,
     emit,
+    entries,
     floating,
+    integer,
     lift,
     lifted,
     promoted,
@@ -115,6 +118,26 @@ def inv(a: Any) -> Array:
     """numpy.linalg.inv."""
     x = require_square("linalg.inv", floating(a))
     return emit(x, "solve", identity_like(x))
+
+
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Array:
+    """numpy.linalg.tensorsolve: x whose product with a, over the last axes of a, is b."""
+    x, y = promoted((floating(a), floating(b)), "linalg.tensorsolve")
+    if axes is not None:
+        x = xp.moveaxis(x, axes, range(x.ndim - len(entries(axes)), x.ndim))
+    kept = x.shape[y.ndim :]
+    if math.prod(kept) != y.size or x.size != y.size**2:
+        raise wrong(f"linalg.tensorsolve: shapes {x.shape} and {y.shape} are not those of a square system")
+    return xp.reshape(solve(xp.reshape(x, (y.size, y.size)), xp.reshape(y, -1)), kept)
+
+
+def tensorinv(a: Any, ind: Any = 2) -> Array:
+    """numpy.linalg.tensorinv: the inverse of the map from the axes from `ind` on to those before."""
+    x, first = floating(a), integer(ind, "ind")
+    rows, columns = x.shape[:first], x.shape[first:]
+    if first <= 0 or math.prod(rows) != math.prod(columns):
+        raise wrong(f"linalg.tensorinv: shape {x.shape} with ind={first} is not that of a square map")
+    return xp.reshape(inv(xp.reshape(x, (math.prod(rows),) * 2)), columns + rows)
 
 
 def pinv(a: Any, rcond: Any = None, hermitian: Any = False, *, rtol: Any = np._NoValue) -> Array:
@@ -236,6 +259,8 @@ def svdvals(x: Any, /) -> Array:
 TABLE: Table = {
     np.linalg.solve: solve,
     np.linalg.inv: inv,
+    np.linalg.tensorsolve: tensorsolve,
+    np.linalg.tensorinv: tensorinv,
     np.linalg.pinv: pinv,
     np.linalg.lstsq: lstsq,
     np.linalg.det: det,
