@@ -135,3 +135,19 @@ def test_results_have_numpys_names() -> None:
 )
 def test_derivatives_agree_with_differences(function: Callable[[Any], Any]) -> None:
     gw.check_grads(function, [MATRIX], order=2)
+
+
+@pytest.mark.parametrize("order", [0.5, 1.5, 3, 7])
+def test_norms_of_any_order_neither_overflow_nor_lose_their_derivative_at_zero(order: float) -> None:
+    def norm(x: Any) -> Any:
+        return np.linalg.norm(x, order)
+
+    for x in (VECTOR, 1e-200 * VECTOR, 1e200 * VECTOR):
+        size = np.max(np.abs(x))
+        assert_same(traced(norm, x) / size, np.linalg.norm(x / size, order))
+        shares = (np.abs(x) / traced(norm, x)) ** (order - 1) * np.sign(x)
+        np.testing.assert_allclose(gw.grad(norm)(x), shares, rtol=1e-11)
+    assert traced(norm, np.array([1.0, np.inf])) == np.inf
+    assert traced(norm, np.zeros(3)) == 0.0
+    assert gw.grad(norm)(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
+    assert traced(lambda x: np.linalg.norm(x, order, axis=(1,)), np.ones((2, 3))).shape == (2,)

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.linalg import inv, require_square, svdvals
-from gradwire.numpy_functions.operands import Array, Table, axis_of, entries, floating, wrong, xp
+from gradwire.numpy_functions.operands import Array, Table, axis_of, emit, entries, floating, lift, wrong, xp
 from gradwire.numpy_functions.reductions import norm_of
 from gradwire.tracing import Tracer
 
@@ -25,7 +25,20 @@ def _vector_norm(x: Tracer, ord: Any, axis: Any, keepdims: Any) -> Array:
         return xp.sum(xp.not_equal(x, 0), axis, dtype=x.dtype, keepdims=keepdims)
     if ord == 1:
         return xp.sum(size, axis, keepdims=keepdims)
-    return xp.sum(xp.power(size, float(ord)), axis, keepdims=keepdims) ** (1.0 / float(ord))
+    if ord < 0:
+        return xp.sum(xp.power(size, float(ord)), axis, keepdims=keepdims) ** (1.0 / float(ord))
+    return _scaled_norm(size, float(ord), axis, keepdims)
+
+
+def _scaled_norm(size: Tracer, ord: float, axis: Any, keepdims: Any) -> Array:
+    """(Σ sizeᵖ)^(1/p), in units of the largest, so that no power overflows; its derivative at 0 is 0."""
+    largest = emit(lift(xp.max(size, axis, keepdims=True, initial=0)), "stop_gradient")
+    unit = xp.where(xp.isfinite(largest) & (largest > 0), largest, size.dtype.type(1))
+    total = xp.sum(xp.power(size / unit, ord), axis, keepdims=True)
+    nothing = xp.equal(total, 0)
+    root = xp.power(xp.where(nothing, size.dtype.type(1), total), 1.0 / ord)
+    found = xp.where(nothing, size.dtype.type(0), unit * root)
+    return found if keepdims else xp.squeeze(found, axis)
 
 
 def _matrix_norm(x: Tracer, ord: Any, axes: tuple[int, int], keepdims: Any) -> Array:
