@@ -166,8 +166,11 @@ def _only_the_first_result_moves(attributes: Any, operands: Any, results: Any, t
 
 def _last_result_of_the_first_row(attributes: Any, operands: Sequence[Value], batched: Any, size: int) -> Any:
     *first, last = operands[0].builder.emit_all("eigh", operands, attributes)
-    row = slice_axis(last, 0, 0, 1)
-    return (*first, broadcast_to(row, last.shape) if row.shape[0] == 1 else last)
+    return (*first, broadcast_to(slice_axis(last, 0, 0, 1), last.shape))
+
+
+def _solved_with_the_same_matrix(attributes: Any, ct: Masked, operands: Any, types: Any) -> Tangents:
+    return [None, Masked(operands[0].emit("solve", ct.value))]
 
 
 def type_shape(shape: tuple[int, ...]) -> Any:
@@ -336,6 +339,16 @@ MISTAKES = (
         "a result, of several, of which all rows are the first one",
         replace(TABLE["eigh"], batch=_last_result_of_the_first_row),
         ("batch",),
+    ),
+    Mistake(
+        "a system whose transpose is solved with the matrix as it is",
+        replace(TABLE["solve"], derivative=replace(TABLE["solve"].derivative, transpose=_solved_with_the_same_matrix)),  # type: ignore[arg-type]
+        ("adjoint", against_autograd),
+    ),
+    Mistake(
+        "a factorisation that gives up on all rows because of one",
+        with_evaluation("cholesky", lambda _, a: np.linalg.cholesky((a + np.swapaxes(a, -1, -2)) / 2)),
+        ("total", "rows"),
     ),
     Mistake("an evaluation in half precision", with_evaluation("sin", _half_precision), ("float32",)),
     Mistake("an evaluation that warns", with_evaluation("floor_divide", _warns), ("total",)),
