@@ -85,9 +85,8 @@ def compare(name: str, graph: Graph, steps: int, state_bytes: int) -> None:
     value = Executable(prepare(Program(graph), layout).graph)
     kept, bounded = (prepare(Program(graph, (Grad((0, 1)),), 1, budget), layout) for budget in (WITHOUT, BUDGET))
     runs = [value, Executable(kept.graph), Executable(bounded.graph)]
-    times = [
-        statistics.median(column) for column in zip(*[[seconds(one, inputs) for one in runs] for _ in range(ROUNDS)])
-    ]
+    rounds = [[seconds(one, inputs) for one in runs] for _ in range(ROUNDS)]
+    times = [statistics.median(column) for column in zip(*rounds, strict=True)]
     optimum = least_steps(steps, BUDGET // state_bytes)
     print(
         f"{name:6} value {times[0]:6.2f} s   gradient {times[1]:6.2f} s   within 128 KB {times[2]:6.2f} s "
