@@ -14,6 +14,7 @@ from gradwire_engine.cost import bytes_bound, flops_bound
 from gradwire_engine.errors import RowFailed
 from gradwire_engine.execute.reference import compile
 from gradwire_engine.graph import Graph
+from gradwire_engine.passes.hoist import hoist
 from gradwire_engine.passes.pipeline import before_differentiation, optimise
 from gradwire_engine.passes.prune import prune
 from gradwire_engine.prepare import prepare
@@ -25,7 +26,7 @@ from gradwire_engine.transforms.reverse import grad
 from gradwire_engine.transforms.vmap import batch, vmap
 from gradwire_engine.value import Value
 from gradwire_engine.verify import verify
-from gradwire_engine.vocabulary import broadcast_to, dot_general, exp, log, sin, sqrt, sum_over, where
+from gradwire_engine.vocabulary import broadcast_to, dot_general, exp, log, sin, slice_of, sqrt, square, sum_over, where
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
@@ -391,3 +392,53 @@ def test_the_training_gradient_of_a_loop_is_a_sum_in_the_loop() -> None:
 
 def every_graph(graph: Graph) -> list[Graph]:
     return [graph, *(inner for node in graph.nodes for sub in node.subgraphs for inner in every_graph(sub))]
+
+
+# what does not change in a loop
+
+
+def test_what_a_loop_computes_from_its_constants_is_computed_once() -> None:
+    """Slices and products of a constant; what only repeats it stays inside. Values and derivatives are the same."""
+
+    def function(w: Value, x: Value) -> Value:
+        def step(w: Value, c: Value) -> Value:
+            left, right = slice_of(w, [0], [3]), slice_of(w, [3], [6])
+            return sin(c * exp(left * right)) + broadcast_to(sum_over(square(w), [0]), c.shape)
+
+        return sum_over(scan(step, [w], [x], [], 5)[0], [0])
+
+    graph = graph_of(function, f64(6), f64(3))
+    hoisted = hoist(graph)
+    verify(hoisted)
+    (loop,) = [node for node in hoisted.nodes if node.op.name == "scan"]
+    assert operations(loop.subgraphs[0]) == ["multiply", "sin", "broadcast_to", "add"]
+    w, x = np.linspace(-0.5, 0.7, 6), np.linspace(0.1, 0.5, 3)
+    np.testing.assert_array_equal(run(hoisted, w, x)[0], run(graph, w, x)[0])
+    for inside, before in zip(run(grad(graph, [0, 1]), w, x), run(grad(hoisted, [0, 1]), w, x), strict=True):
+        np.testing.assert_allclose(before, inside, rtol=1e-12)
+    assert hoist(hoisted) is hoisted
+    again = jacobian_forward(grad(hoisted, [0]), [0]), jacobian_forward(grad(graph, [0]), [0])
+    np.testing.assert_allclose(run(again[0], w, x)[0], run(again[1], w, x)[0], rtol=1e-11)
+
+
+def test_one_of_several_results_may_be_used_outside_a_hoisted_node() -> None:
+    """Eigenvalues and vectors of a constant matrix, both used at every step; and in a while."""
+
+    def function(m: Value, x: Value) -> Value:
+        def step(m: Value, c: Value) -> Value:
+            values, vectors = m.builder.emit_all("eigh", [m])
+            return sin(c * values) + sum_over(vectors * vectors, [1])
+
+        return sum_over(
+            while_loop(lambda m, c: sum_over(c, [0]) < 8.0, lambda m, c: step(m, c) + c, [m], [x], 9)[0], [0]
+        )
+
+    graph = graph_of(function, f64(2, 2), f64(2))
+    hoisted = hoist(graph)
+    verify(hoisted)
+    (loop,) = [node for node in hoisted.nodes if node.op.name == "while"]
+    assert "eigh" not in operations(loop.subgraphs[1])
+    point = [[2.0, 0.3], [0.3, 1.0]], [0.1, 0.2]
+    np.testing.assert_array_equal(run(hoisted, *point)[0], run(graph, *point)[0])
+    for inside, before in zip(run(grad(graph, [0, 1]), *point), run(grad(hoisted, [0, 1]), *point), strict=True):
+        np.testing.assert_allclose(before, inside, rtol=1e-11)

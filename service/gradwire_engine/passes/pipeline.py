@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.contract import contract
 from gradwire_engine.passes.fold import fold
+from gradwire_engine.passes.hoist import hoist
 from gradwire_engine.passes.keep_snapshots import keep_snapshots
 from gradwire_engine.passes.lower import lower
 from gradwire_engine.passes.prune import prune
@@ -17,7 +18,7 @@ _ROUNDS = 3
 
 def before_differentiation(graph: Graph) -> Graph:
     """Passes that preserve derivatives at every corner, and evaluate with numpy only."""
-    return everywhere(graph, lambda one: simplify(fold(one, ("numpy",))))
+    return everywhere(graph, lambda one: hoist(simplify(fold(one, ("numpy",)))))
 
 
 def after_differentiation(graph: Graph, snapshot_bytes: int) -> Graph:
