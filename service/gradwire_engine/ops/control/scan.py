@@ -235,18 +235,23 @@ def _divide(node: Node, linear: Sequence[bool], primal_part: PrimalPart) -> Halv
     linear_outputs = [j for j, each in enumerate(moves) if each]
     needed = needed_inputs(body, linear_outputs)
     taped = [i for i in carries if i in needed and not flags[i]]
+    kept = LinearInputs(
+        constants=[i for i in constants if flags[i] or i in needed],
+        carries=[i for i in carries if flags[i]],
+        stacked=[i for i in stacked if flags[i] or i in needed],
+        taped=taped,
+    )
+    witness = _row_witness(layout, kept)
+    if witness is not None:
+        (kept.stacked if witness in stacked else kept.constants).append(witness)
 
     def primal(builder: Any, operands: Sequence[Value | None]) -> tuple[list[Value | None], list[Value]]:
         return _primal_half(builder, node, operands, flags, moves, taped, primal_part)
 
     def linear_half(builder: Any, operands: Sequence[Value | None], residuals: Sequence[Value]) -> list[Value]:
+        if not linear_outputs:
+            return []
         tapes = dict(zip(taped, residuals, strict=True))
-        kept = LinearInputs(
-            constants=[i for i in constants if flags[i] or i in needed],
-            carries=[i for i in carries if flags[i]],
-            stacked=[i for i in stacked if flags[i] or i in needed],
-            taped=taped,
-        )
         order = kept.order
         given = [tapes[i] if i in tapes else operands[first + i] for i in order]
         count = [*operands[:first]]
@@ -259,7 +264,17 @@ def _divide(node: Node, linear: Sequence[bool], primal_part: PrimalPart) -> Halv
 
     wanted = {first + i for i in (*constants, *stacked) if i in needed and not flags[i]} | set(range(first))
     wanted |= {first + i for i in carries if flags[i] and not linear[first + i]}
+    wanted |= set() if witness is None else {first + witness}
     return Halves(primal, frozenset(wanted), linear_half)
+
+
+def _row_witness(layout: Layout, kept: LinearInputs) -> int | None:
+    """An input of the body with rows, where the linear half needs none that has them: it tells how many there are."""
+    a, first = layout.attributes, layout.first
+    tells = bool(kept.taped) or (a.counted and 0 not in a.shared)
+    if not a.row_axes or tells or any(first + i not in a.shared for i in kept.order):
+        return None
+    return next(i for i in range(layout.operands - first) if first + i not in a.shared)
 
 
 @dataclass(frozen=True)
