@@ -271,11 +271,24 @@ def test_axes_before_the_matrix_are_matrices_one_by_one(op: str) -> None:
 @pytest.mark.parametrize(
     "attributes", [TriangularSolve(lower, turned) for lower in (True, False) for turned in (True, False)], ids=str
 )
-def test_large_triangles_are_solved_with_by_blocks(n: int, attributes: TriangularSolve) -> None:
+def test_large_triangles_are_solved_with_as_small_ones(n: int, attributes: TriangularSolve) -> None:
     a, b = regular(2, n, n), RNG.normal(size=(2, n, 3))
     found = run(graph_of(lambda a, b: triangular_solve(a, b, attributes), f64(2, n, n), f64(2, n, 3)), a, b)[0]
     triangle = np.tril(a) if attributes.lower else np.triu(a)
     close(np.matmul(np.swapaxes(triangle, -1, -2) if attributes.transposed else triangle, found), b, 1e-13)
+
+
+@pytest.mark.parametrize("n", [3, 40])
+@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
+def test_triangles_of_every_size_fail_alike(n: int, bad: float) -> None:
+    a = regular(2, n, n)
+    a[0, n - 1, n - 1 if bad == 0.0 else 0] = bad
+    a[:, 0, n - 1] = np.nan  # never looked at
+    found = run(graph_of(triangular_solve, f64(2, n, n), f64(2, n, 2)), a, np.ones((2, n, 2)))[0]
+    assert np.isnan(found[0]).all()
+    assert np.isfinite(found[1]).all()
+    nothing = run(graph_of(triangular_solve, f64(2, n, n), f64(2, n, 0)), a, np.ones((2, n, 0)))[0]
+    assert nothing.shape == (2, n, 0)
 
 
 def test_a_matrix_that_is_the_same_for_all_rows_is_not_repeated() -> None:

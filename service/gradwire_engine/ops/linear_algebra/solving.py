@@ -70,51 +70,42 @@ def _cholesky_jvp(attributes: Any, operands: Sequence[Value], results: Sequence[
 
 
 def _triangle(attributes: TriangularSolve, a: Array) -> Array:
-    """The matrices that are solved with, as upper triangular ones: rows and columns reversed where they are lower."""
-    whole = (
-        np.tril(a, -1 if attributes.unit_diagonal else 0)
-        if attributes.lower
-        else np.triu(a, 1 if attributes.unit_diagonal else 0)
-    )
+    """The matrices that are solved with, not transposed yet."""
+    without = int(attributes.unit_diagonal)
+    triangle = np.tril(a, -without) if attributes.lower else np.triu(a, without)
     if attributes.unit_diagonal:
-        whole += np.eye(a.shape[-1], dtype=a.dtype)
-    if attributes.transposed:
-        whole = np.swapaxes(whole, -1, -2)
-    return whole if attributes.lower is attributes.transposed else whole[..., ::-1, ::-1]
+        triangle += np.eye(a.shape[-1], dtype=a.dtype)
+    return triangle
 
 
-def _eliminated(attributes: TriangularSolve, a: Array, b: Array) -> Array:
-    """In upper triangles elimination finds nothing to eliminate, and exchanges no rows."""
-    upper = _triangle(attributes, a)
+def _eliminated(attributes: TriangularSolve, triangle: Array, b: Array) -> Array:
+    """As upper triangles: elimination finds nothing to eliminate there, and exchanges no rows."""
+    matrix = np.swapaxes(triangle, -1, -2) if attributes.transposed else triangle
     if attributes.lower is attributes.transposed:
-        return np.asarray(by_matrix(np.linalg.solve, upper, b))
-    return np.asarray(by_matrix(np.linalg.solve, upper, b[..., ::-1, :])[..., ::-1, :])
+        return np.asarray(by_matrix(np.linalg.solve, matrix, b))
+    return np.asarray(by_matrix(np.linalg.solve, matrix[..., ::-1, ::-1], b[..., ::-1, :])[..., ::-1, :])
 
 
-def _substituted(attributes: TriangularSolve, a: Array, b: Array) -> Array:
+def _substituted(attributes: TriangularSolve, triangle: Array, b: Array) -> Array:
     from scipy.linalg.lapack import dtrtrs, strtrs
 
-    solve = dtrtrs if a.dtype == np.float64 else strtrs
+    solve = dtrtrs if triangle.dtype == np.float64 else strtrs
     found = np.empty(b.shape, dtype=b.dtype)
-    for place in np.ndindex(*a.shape[:-2]):
+    for place in np.ndindex(*triangle.shape[:-2]):
         # the transpose of a matrix in rows is one in columns, as LAPACK wants it
-        found[place] = solve(
-            a[place].T,
-            b[place],
-            lower=not attributes.lower,
-            trans=not attributes.transposed,
-            unitdiag=attributes.unit_diagonal,
-        )[0]
+        turned = triangle[place].T
+        found[place] = solve(turned, b[place], lower=not attributes.lower, trans=not attributes.transposed)[0]
     return found
 
 
 def _triangular_solve(attributes: TriangularSolve, a: Array, b: Array) -> Any:
     def solved(a: Array, b: Array) -> Array:
-        found = (_eliminated if a.shape[-1] <= _ELIMINATED else _substituted)(attributes, a, b)
-        if not attributes.unit_diagonal:
-            bad = (np.diagonal(a, axis1=-2, axis2=-1) == 0).any(axis=-1)
-            if bad.any():
-                found[np.asarray(bad)] = np.nan
+        triangle = _triangle(attributes, a)
+        singular = (np.diagonal(triangle, axis1=-2, axis2=-1) == 0).any(axis=-1)
+        bad = np.asarray(singular | ~np.isfinite(triangle).all(axis=(-2, -1)))
+        found = (_eliminated if a.shape[-1] <= _ELIMINATED else _substituted)(attributes, triangle, b)
+        if bad.any():
+            found[bad] = np.nan
         return found
 
     return by_columns(solved, a, b)
