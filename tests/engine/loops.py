@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from tests.engine.building import F64, f64, graph_of
 
 from gradwire_engine.attributes import Cast, Cond, Scan, Shape, While
 from gradwire_engine.graph import Graph
-from gradwire_engine.types import DType
+from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import absolute, log, sin, sqrt, square, sum_over, where
 
@@ -77,9 +78,20 @@ class Example:
     """A scalar function of floating-point arrays, as a graph and in Python, and points to look at it."""
 
     name: str
-    graph: Graph
+    build: Callable[..., Value]
+    types: tuple[TensorType, ...]
     function: Callable[..., float]
     points: tuple[tuple[object, ...], ...]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """In float64."""
+        return graph_of(self.build, *self.types)
+
+    @cached_property
+    def narrow(self) -> Graph:
+        """In float32."""
+        return graph_of(self.build, *(type.with_dtype(DType.FLOAT32) for type in self.types))
 
     def __str__(self) -> str:
         return self.name
@@ -245,15 +257,13 @@ def _masks_in_python(x: float, xs: Array) -> float:
 
 
 EXAMPLES = (
-    Example(
-        "scan", graph_of(_recurrence, F64, F64, f64(6)), _recurrence_in_python, ((0.7, 0.3, _XS), (-1.1, 2.0, _UP))
-    ),
-    Example("scan backwards", graph_of(_backwards, F64, f64(6)), _backwards_in_python, ((0.7, _XS), (-0.9, _UP))),
-    Example("counted scan", graph_of(_counted, F64, f64(6)), _counted_in_python, ((0.3, _XS), (1.7, _XS), (2.6, _UP))),
-    Example("while", graph_of(_newton, F64, F64), _newton_in_python, ((3.0, 7.0), (2.0, 1.41421), (0.5, 90.0))),
-    Example("cond", graph_of(_branches, F64, F64), _branches_in_python, ((0.4, 1.3), (2.3, 0.7), (-3.0, 1.1))),
-    Example("nested", graph_of(_nested, F64, f64(6)), _nested_in_python, ((0.9, _UP), (0.2, _UP * 3.0))),
-    Example("checkpoint", graph_of(_checkpointed, F64, f64(6)), _checkpointed_in_python, ((0.7, _UP), (1.9, _XS))),
-    Example("loop of loops", graph_of(_matrices, F64, f64(6)), _matrices_in_python, ((0.7, _XS), (-0.3, _UP))),
-    Example("scan of where", graph_of(_masks, F64, f64(6)), _masks_in_python, ((0.7, _XS), (1.3, _UP + 0.07))),
+    Example("scan", _recurrence, (F64, F64, f64(6)), _recurrence_in_python, ((0.7, 0.3, _XS), (-1.1, 2.0, _UP))),
+    Example("scan backwards", _backwards, (F64, f64(6)), _backwards_in_python, ((0.7, _XS), (-0.9, _UP))),
+    Example("counted scan", _counted, (F64, f64(6)), _counted_in_python, ((0.3, _XS), (1.7, _XS), (2.6, _UP))),
+    Example("while", _newton, (F64, F64), _newton_in_python, ((3.0, 7.0), (2.0, 1.41421), (0.5, 90.0))),
+    Example("cond", _branches, (F64, F64), _branches_in_python, ((0.4, 1.3), (2.3, 0.7), (-3.0, 1.1))),
+    Example("nested", _nested, (F64, f64(6)), _nested_in_python, ((0.9, _UP), (0.2, _UP * 3.0))),
+    Example("checkpoint", _checkpointed, (F64, f64(6)), _checkpointed_in_python, ((0.7, _UP), (1.9, _XS))),
+    Example("loop of loops", _matrices, (F64, f64(6)), _matrices_in_python, ((0.7, _XS), (-0.3, _UP))),
+    Example("scan of where", _masks, (F64, f64(6)), _masks_in_python, ((0.7, _XS), (1.3, _UP + 0.07))),
 )

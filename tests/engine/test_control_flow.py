@@ -101,6 +101,22 @@ def test_the_hessian_is_the_same_in_all_four_combinations_of_modes(example: Exam
 
 
 @every_example
+def test_in_float32_derivatives_are_those_of_float64_to_its_precision(example: Example) -> None:
+    inputs = all_inputs(example)
+    for wide, narrow in (
+        (grad(example.graph, inputs), grad(example.narrow, inputs)),
+        (jacobian_forward(example.graph, inputs), jacobian_forward(example.narrow, inputs)),
+        (jacobian_forward(grad(example.graph, inputs), [0]), jacobian_forward(grad(example.narrow, inputs), [0])),
+    ):
+        verify(narrow)
+        for point in example.points:
+            for got, expected in zip(run(narrow, *point), run(wide, *point), strict=True):
+                assert got.dtype == np.float32
+                scale = max(1.0, float(np.max(np.abs(expected))))
+                np.testing.assert_allclose(got / scale, expected / scale, atol=1e-4)
+
+
+@every_example
 def test_third_derivatives_agree_between_modes(example: Example) -> None:
     """Reverse over reverse over reverse, against forward over forward over forward, by the first input."""
     reverse = grad(grad(grad(example.graph, [0]), [0]), [0])
