@@ -21,8 +21,8 @@ MOST_SNAPSHOTS: Final = 4096
 _LINES: Final = 8
 """Repetitions that are told apart while snapshots are placed."""
 
-_DECISIONS: Final = 4
-"""In a loop of n steps with s snapshots, one is placed every n / (4 s) steps."""
+_DECISIONS: Final = 1024
+"""Each time a loop has become longer by one in so many steps, a snapshot may be placed: finer gains nothing."""
 
 
 def reach(snapshots: int, repetitions: int) -> int:
@@ -78,7 +78,7 @@ class OnlinePlacement:
         """The slot that takes the state as `step` begins; None if it is not kept. Asked for every step, in order."""
         if len(self._positions) < self._most:
             slot = len(self._positions)
-        elif step - self._positions[-1] < max(1, step // (_DECISIONS * self._most)):
+        elif step - self._positions[-1] < max(1, step // min(4 * self._most, _DECISIONS)):
             return None
         else:
             merged = self._cheapest(step + 1)
