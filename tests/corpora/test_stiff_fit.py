@@ -48,7 +48,7 @@ def concentrations(library: Library, log_rates: Any, fixed: bool) -> Any:
             change = np.linalg.solve(np.eye(3) - duration * jacobian(np, rates, y), residual)
             return y - change, np.sum(np.abs(change))
 
-        carry = (before, np.sum(before) * 0.0 + 1.0)
+        carry = (before, np.ones(()))
         if fixed:
             for _ in range(4):
                 carry = newton(carry)
@@ -56,8 +56,7 @@ def concentrations(library: Library, log_rates: Any, fixed: bool) -> Any:
             carry = library.while_loop(lambda carry: carry[1] > 1e-13, newton, carry, NEWTON_STEPS)
         return carry[0], carry[0]
 
-    start = START + 0.0 * np.sum(rates)
-    return library.scan(implicit_step, start, np.diff(TIMES))[1]
+    return library.scan(implicit_step, START, np.diff(TIMES))[1]
 
 
 SCALE = np.array([1.0, 1e4, 1.0])

@@ -78,6 +78,13 @@ def seeds_of(graph: Graph, count: int, seed: int = 0) -> list[np.ndarray]:
     return [np.asarray(rng.standard_normal(type.shape)).astype(type.dtype.numpy) for type in types]
 
 
+def require_same(found: Graph, expected: Graph) -> None:
+    """Equal in structure and names; but names inside of subgraphs, which travel once for all of one structure."""
+    assert found.hash == expected.hash
+    assert found.types == expected.types
+    assert (found.inputs, found.output_names) == (expected.inputs, expected.output_names)
+
+
 def floating_inputs(graph: Graph) -> list[int]:
     return [i for i, type in enumerate(graph.input_types) if type.dtype.is_floating]
 
@@ -119,9 +126,7 @@ def test_encoding_and_decoding_is_the_identity(examples: int) -> None:
         program = Program(graph, transforms)
         data = encode_program(program)
         decoded = decode_program(data)
-        assert str(decoded.graph) == str(graph)
-        assert decoded.graph.output_names == graph.output_names
-        assert decoded.graph.hash == graph.hash
+        require_same(decoded.graph, graph)
         assert decoded.transforms == transforms
         assert encode_program(decoded) == data
 
@@ -132,8 +137,7 @@ def test_prepared_graphs_travel_between_processes(examples: int) -> None:
     def _(graph: Graph) -> None:
         prepared = prepare(Program(graph, (Jvp((0,)),)), Layout()).graph
         decoded = decode_graph(encode_graph(prepared))
-        assert str(decoded) == str(prepared)
-        assert decoded.hash == prepared.hash
+        require_same(decoded, prepared)
 
 
 PASSES = (simplify, fold, contract, prune, lower, before_differentiation, optimise)
