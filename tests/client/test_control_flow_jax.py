@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.client.local import LocalClient
+from tests.client.random_programs import scalar_program
 
 import gradwire as gw
+from gradwire.process import PROCESS
 
 jax = pytest.importorskip("jax")
 jax.config.update("jax_enable_x64", True)
@@ -134,7 +137,8 @@ PROGRAMS: list[Callable[[Any, Any], Any]] = [
 
 
 def same(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-9, atol=1e-11)
+    wanted = np.asarray(expected)
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10 * max(1.0, float(np.max(np.abs(wanted)))))
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
@@ -157,3 +161,35 @@ def test_values_and_derivatives_are_those_of_jax(program: Callable[[Any, Any], A
     same(gw.vmap(gw.grad(ours))(POINTS), gradients)
     same(gw.remote(lambda points: gw.vmap(gw.hessian(ours))(points))(POINTS), hessians)
     same(gw.grad(lambda points: np.sum(gw.vmap(ours)(points) ** 2))(POINTS), 2 * values[:, np.newaxis] * gradients)
+
+
+@pytest.mark.parametrize("snapshot_bytes", [0, 200])
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs_have_the_values_and_derivatives_of_jax(seed: int, snapshot_bytes: int) -> None:
+    program = scalar_program(seed)
+
+    def ours(x: Any) -> Any:
+        return program(Ours, x)
+
+    def theirs(x: Any) -> Any:
+        return program(Jax, x)
+
+    points = np.random.default_rng(seed).normal(size=(3, 3))
+    with jax.disable_jit():  # nothing is compiled, and loops are Python's
+        values = np.stack([theirs(x) for x in points])
+        gradients = np.stack([jax.jacfwd(theirs)(x) for x in points])
+        hessians = np.stack([jax.jacfwd(jax.jacfwd(theirs))(x) for x in points])
+    client = LocalClient(snapshot_bytes=snapshot_bytes)
+    PROCESS.push(client)  # type: ignore[arg-type]
+    try:
+        same([ours(x) for x in points], values)
+        same(gw.vmap(ours)(points), values)
+        same([gw.grad(ours)(x) for x in points], gradients)
+        for transform in (gw.grad, gw.jacfwd):
+            same(gw.vmap(transform(ours))(points), gradients)
+        same([gw.jacrev(gw.grad(ours))(x) for x in points], hessians)
+        same(gw.vmap(gw.hessian(ours))(points), hessians)
+        same(gw.remote(lambda rows: gw.vmap(gw.jacrev(gw.jacfwd(ours)))(rows))(points), hessians)
+        same(gw.grad(lambda rows: np.sum(gw.vmap(ours)(rows)))(points), gradients)
+    finally:
+        PROCESS.remove(client)  # type: ignore[arg-type]
