@@ -60,7 +60,9 @@ class Exchange:
 
     def explained(self, error: GradwireError) -> GradwireError:
         """The error, with what is known here of where it comes from."""
-        return self._plan.row_error(error) if isinstance(error, RowError) else error
+        if isinstance(error, RowError):
+            return self._plan.row_error(error)
+        return self._plan.located(error) if isinstance(error, RequestError) else error
 
     def result(self, response: bytes, into: Collectors) -> Any:
         """What the caller gets for a response."""

@@ -9,6 +9,7 @@ in which they are shared, so that requests with the same constants can be merged
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from gradwire.arrangement import Arrangement, Call, Port
 from gradwire.caching import INPUTS, Constant, Remembered, SerializedProgram
 from gradwire.errors import RequestError, RowError, TracingError
+from gradwire.locations import at_line
 from gradwire.promotion import supported
 from gradwire.tracing import Captured, Tracer
 from gradwire.trees import Tree, flatten
@@ -31,6 +33,7 @@ from gradwire_engine.types import DType, TensorType
 
 Leaves = Sequence[Any]
 
+_NODE: Final = re.compile(r"graph\.nodes\[(\d{1,9})\]")
 ALWAYS_INLINE: Final = 4096
 """Bytes of the largest program that is always sent whole."""
 
@@ -233,11 +236,20 @@ class Plan:
 
     def row_error(self, error: RowError) -> RowError:
         """The error, with the user's lines of the loops that may have exceeded their bound."""
-        lines = [
-            f"{line} (max_steps = {bound:,})" for bound, line in self.remembered.captures.loops if line is not None
-        ]
-        message = "\n  at ".join([str(error), *lines])
+        loops = [(f"max_steps = {bound:,}", line) for bound, line in self.remembered.captures.loops if line is not None]
+        said = [one for one in loops if f"{one[0]} steps" in str(error)] or loops
+        message = "\n  at ".join([str(error), *[f"{line} ({bound})" for bound, line in said]])
         return RowError(message, rows=error.rows, reason=error.reason, request_id=error.request_id, result=error.result)
+
+    def located(self, error: RequestError) -> RequestError:
+        """The error, with the user's line of the operation at fault where the service names one."""
+        captures = self.remembered.captures
+        for path, _ in error.violations:
+            node = _NODE.match(path)
+            if node is not None and self.program.graph is captures.graph and int(node[1]) < len(captures.lines):
+                error.args = (at_line(str(error), captures.lines[int(node[1])]),)
+                break
+        return error
 
     @property
     def rows(self) -> int:

@@ -13,7 +13,7 @@ from tests.client.evaluating import assert_same
 from tests.client.local import LocalClient
 
 import gradwire as gw
-from gradwire.errors import RequestError
+from gradwire.errors import RequestError, UnsupportedError
 from gradwire.wire.responses import Evaluated, RowError, RunReport
 
 TABLE = np.random.default_rng(0).normal(size=(20, 5))
@@ -32,6 +32,25 @@ def large(x: Any) -> Any:
 
 def with_table(x: Any) -> Any:
     return np.sum((TABLE @ x) ** 2)
+
+
+def test_an_operation_that_an_older_service_lacks_is_named_with_its_line(
+    service: LocalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(request: bytes) -> bytes:
+        path = "graph.nodes[1].op"
+        raise UnsupportedError("op exp is not supported", reason="UNSUPPORTED_OP", violations=((path, "op exp"),))
+
+    def f(x: Any) -> Any:
+        shifted = x + x
+        return np.exp(shifted)
+
+    monkeypatch.setattr(service, "_evaluate", lacking)
+    for call in (gw.grad(f), lambda x: gw.grad(f).submit(x).result()):
+        with pytest.raises(UnsupportedError) as caught:
+            call(1.0)
+        line = f"{__file__}:{f.__code__.co_firstlineno + 2}: return np.exp(shifted)"
+        assert str(caught.value) == f"op exp is not supported\n  at {line}"
 
 
 def test_small_programs_always_travel_with_the_request(service: LocalClient) -> None:
