@@ -12,6 +12,7 @@ from tests.engine.loops import EXAMPLES, Example, checkpoint, cond, scan, while_
 from gradwire_engine.attributes import Axes, DotGeneral
 from gradwire_engine.cost import bytes_bound, flops_bound
 from gradwire_engine.errors import RowFailed
+from gradwire_engine.execute import body
 from gradwire_engine.execute.reference import compile
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.hoist import hoist
@@ -458,3 +459,45 @@ def test_one_of_several_results_may_be_used_outside_a_hoisted_node() -> None:
     np.testing.assert_array_equal(run(hoisted, *point)[0], run(graph, *point)[0])
     for inside, before in zip(run(grad(graph, [0, 1]), *point), run(grad(hoisted, [0, 1]), *point), strict=True):
         np.testing.assert_allclose(before, inside, rtol=1e-11)
+
+
+# masks that have become true
+
+
+def test_a_loop_whose_masks_have_become_true_goes_on_without_them_and_changes_no_bit() -> None:
+    """A body takes its masks only as long as they hold a zero; the steps after that give the same bits."""
+    example = EXAMPLES[0]
+    graph = prepare(Program(example.graph, (Grad((0, 1, 2)), Jvp((0, 1, 2)))), Layout()).graph
+    rows, rng = 4, np.random.default_rng(0)
+    inputs = [rng.standard_normal((rows, *type.shape[1:])) for type in graph.input_types]
+    sizes: dict[bool, int] = {}
+    outputs = {}
+    for with_masks in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if with_masks:
+                patch.setattr(body, "steady", lambda *arguments: None)
+            counted = 0
+            original = body.run_steps
+
+            def counting(steps: Any, values: Any, context: Any, original: Any = original) -> None:
+                nonlocal counted
+                counted += len(steps)
+                original(steps, values, context)
+
+            patch.setattr(body, "run_steps", counting)
+            outputs[with_masks] = compile(graph).run(inputs, rows)
+            sizes[with_masks] = counted
+    assert sizes[False] < 0.9 * sizes[True]
+    for got, expected in zip(outputs[False], outputs[True], strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_masks_with_zeros_are_looked_at_to_the_end() -> None:
+    """A direction of one variable only: what does not move stays known to be zero, in every step."""
+
+    def function(xs: Value) -> Value:
+        return scan(lambda c: sqrt(c) * c, [], [xs], [], 3)[0]
+
+    graph = graph_of(function, f64(2))
+    np.testing.assert_array_equal(run(jvp(graph, [0]), [0.0, 1.0], [0.0, 1.0])[1][0], 0.0)
+    assert run(jvp(graph, [0]), [0.0, 1.0], [0.0, 1.0])[1][1] == 1.5**3

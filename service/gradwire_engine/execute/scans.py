@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gradwire_engine.attributes import Scan
-from gradwire_engine.execute.body import Body
+from gradwire_engine.execute.body import Loop
 from gradwire_engine.execute.rows import Arrays, Rows
 from gradwire_engine.execute.steps import Context, RunnerOf
 from gradwire_engine.graph import Node
@@ -41,7 +41,7 @@ class ScanRunner:
         assert isinstance(node.attributes, Scan)
         self._a = a = node.attributes
         self._rows = Rows(node, types)
-        self._body = Body(node.subgraphs[0], a.constants, runner_of)
+        self._loop = Loop(node.subgraphs[0], a.constants, a.carries, runner_of)
         self._first = int(a.counted)
         self._stacked_shared = self._rows.shared[self._first + a.constants + a.carries :]
         count = len(node.subgraphs[0].outputs)
@@ -125,8 +125,8 @@ class ScanRunner:
         stacked = flat[first + a.constants + a.carries :]
         plain = index is None
         carries = [x if plain else x[index] for x in results[: a.carries]]
-        begun = self._body.begin(constants, context)
-        run, by_row = self._body.run, bool(self._rows.axes)
+        stretch = self._loop.begin(constants, context)
+        by_row = bool(self._rows.axes)
         outputs = [(results[j], j) for j in self._stacked]
         everything = ... if plain else index
         for step in steps:
@@ -139,7 +139,7 @@ class ScanRunner:
             ]
             if tape is not None:
                 slices += tape.at(step, index)
-            found = run(begun, [*carries, *slices], context)
+            found = stretch.step(carries, slices)
             carries = found[: a.carries]
             for target, j in outputs:
                 put(target, everything if by_row else None, step, found[j])

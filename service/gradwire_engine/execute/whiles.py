@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire_engine.attributes import While
-from gradwire_engine.execute.body import Body
+from gradwire_engine.execute.body import Body, Loop, Stretch
 from gradwire_engine.execute.rows import Arrays, Rows
 from gradwire_engine.execute.scans import put
 from gradwire_engine.execute.steps import ALL_ROWS, Context, RunnerOf
@@ -28,7 +28,7 @@ class WhileRunner:
         self._a = a = node.attributes
         self._rows = Rows(node, types)
         self._condition = Body(node.subgraphs[0], a.condition_constants, runner_of)
-        self._body = Body(node.subgraphs[1], a.body_constants, runner_of)
+        self._body = Loop(node.subgraphs[1], a.body_constants, len(node.subgraphs[1].outputs), runner_of)
         self._carries = len(node.subgraphs[1].outputs)
         self._first_record = self._carries + int(a.counted) + int(a.snapshots > 0)
 
@@ -69,7 +69,7 @@ class WhileRunner:
         """One row."""
         a = self._a
         test = self._condition.begin(flat[: a.condition_constants], context)
-        begun = self._body.begin(flat[a.condition_constants : a.condition_constants + a.body_constants], context)
+        stretch = self._body.begin(flat[a.condition_constants : a.condition_constants + a.body_constants], context)
         carries, steps = results[: self._carries], 0
         while bool(self._condition.run(test, carries, context)[0]):
             if steps == a.max_steps:
@@ -78,7 +78,7 @@ class WhileRunner:
                 break
             if a.recorded:
                 self._record(results, None, steps, carries, kept)
-            carries = self._body.run(begun, carries, context)
+            carries = stretch.step(carries)
             steps += 1
         results[: self._carries] = carries
         if a.counted:
@@ -92,7 +92,7 @@ class WhileRunner:
         active = np.arange(count)
         carries = results[: self._carries]
         results[: self._carries] = [np.array(x) for x in carries]
-        part, test, begun = self._begin(context, constants, active, count)
+        part, test, stretch = self._begin(context, constants, active, count)
         steps = 0
         while active.size:
             goes_on = self._condition.run(test, carries, part)[0]
@@ -107,17 +107,17 @@ class WhileRunner:
                     results[self._carries][done] = steps
                 active = active[goes_on]
                 carries = [value[goes_on] for value in carries]
-                part, test, begun = self._begin(context, constants, active, count)
+                part, test, stretch = self._begin(context, constants, active, count)
                 if not active.size:
                     return
             if a.recorded:
                 self._record(results, active, steps, carries, kept)
-            carries = self._body.run(begun, carries, part)
+            carries = stretch.step(carries)
             steps += 1
 
     def _begin(
         self, context: Context, constants: Arrays, active: np.ndarray, count: int
-    ) -> tuple[Context, list[Any], list[Any]]:
+    ) -> tuple[Context, list[Any], Stretch]:
         """The constants of the rows that are still there."""
         split = self._a.condition_constants
         taken = [x if self._rows.shared[i] or active.size == count else x[active] for i, x in enumerate(constants)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.contract import contract
 from gradwire_engine.passes.fold import fold
@@ -36,9 +38,18 @@ def prune_all(graph: Graph) -> Graph:
     return inside(prune(graph), prune_all)
 
 
+def simplified(graph: Graph) -> Graph:
+    """Passes that change no bit, on the graph itself and not those inside it."""
+    return _in_rounds(graph, lambda one: simplify(fold(one)))
+
+
 def _optimised(graph: Graph) -> Graph:
+    return _in_rounds(graph, lambda one: contract(simplify(fold(one))))
+
+
+def _in_rounds(graph: Graph, apply: Callable[[Graph], Graph]) -> Graph:
     for _ in range(_ROUNDS):
-        better = contract(simplify(fold(graph)))
+        better = apply(graph)
         if better is graph:
             break
         graph = better

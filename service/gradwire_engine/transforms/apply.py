@@ -25,10 +25,10 @@ def apply(graph: Graph, transforms: Sequence[Transform], limits: Limits | None =
             graph = _one(before_differentiation(graph), transform, limits.nodes)
         except EngineError as error:
             raise error.at(f"transforms[{position}]") from None
-        if len(graph.nodes) > limits.nodes:
+        if graph.size > limits.nodes:
             raise LimitError(
                 "the program is too large after its transforms",
-                value=len(graph.nodes),
+                value=graph.size,
                 limit=limits.nodes,
                 unit="nodes",
                 name="max-program-nodes",
