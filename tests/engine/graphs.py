@@ -24,7 +24,7 @@ from gradwire_engine.types import DType, TensorType
 def graphs(
     draw: Draw,
     *,
-    max_nodes: int = 10,
+    max_nodes: int = 8,
     max_outputs: int = 5,
     dtypes: Sequence[DType] = tuple(DType),
     tame: bool = False,

@@ -23,9 +23,10 @@ from gradwire_engine.graph import Graph
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.passes.contract import contract
 from gradwire_engine.passes.fold import fold
+from gradwire_engine.passes.hoist import hoist
 from gradwire_engine.passes.inline import inline_calls
 from gradwire_engine.passes.lower import lower
-from gradwire_engine.passes.pipeline import before_differentiation, optimise
+from gradwire_engine.passes.pipeline import after_differentiation, before_differentiation, optimise
 from gradwire_engine.passes.prune import prune
 from gradwire_engine.passes.simplify import simplify
 from gradwire_engine.prepare import prepare
@@ -140,9 +141,11 @@ def test_prepared_graphs_travel_between_processes(examples: int) -> None:
         require_same(decoded, prepared)
 
 
-PASSES = (simplify, fold, contract, prune, lower, before_differentiation, optimise)
-EARLY = (simplify, fold, before_differentiation)
+PASSES = (simplify, fold, contract, hoist, prune, lower, before_differentiation, optimise)
+EARLY = (simplify, fold, hoist, before_differentiation)
 """Those that run, or may, on a graph that will be differentiated."""
+SNAPSHOT_BYTES = 32
+"""Of the carries of a loop: so few that most are computed again."""
 
 
 @often
@@ -160,7 +163,7 @@ def test_passes_preserve_values(examples: int) -> None:
 
 
 @often
-def test_passes_before_differentiation_preserve_derivatives(examples: int) -> None:
+def test_passes_around_differentiation_preserve_derivatives(examples: int) -> None:
     @holds(examples, st.data())
     def _(data: st.DataObject) -> None:
         graph = inline_calls(data.draw(graphs(tame=True, dtypes=EXACT, differentiable=True)), LIMIT)
@@ -172,6 +175,8 @@ def test_passes_before_differentiation_preserve_derivatives(examples: int) -> No
         for improve in EARLY:
             found = vjp(improve(graph), varied)
             close(run(found, *point, *seeds), expected, f"{improve.__name__} of\n{graph}")
+        frugal = after_differentiation(derivative, SNAPSHOT_BYTES)
+        close(run(frugal, *point, *seeds), expected, f"few snapshots of\n{graph}")
 
 
 @often
