@@ -184,7 +184,7 @@ def traced_body(
     function: Callable[..., Any], called: str, arguments: Tree, types: Sequence[TensorType], names: Sequence[str]
 ) -> Captures:
     """The graph of a body; `arguments` is the structure of the tuple that it is called with."""
-    return capture(function, tuple_of(arguments, Tree(dict)), types, names, called)
+    return capture(function, tuple_of(arguments, Tree(dict)), types, names, called, is_body=True)
 
 
 def captured_by(*bodies: Captures) -> list[Captured | Tracer]:

@@ -52,14 +52,16 @@ def capture(
     types: Sequence[TensorType],
     names: Sequence[str],
     called: str | None = None,
+    *,
+    is_body: bool = False,
 ) -> Captures:
     """Trace `function`. `arguments` is the structure of (positional tuple, keyword dict); one type and name a leaf.
-    `called` is its name in messages, if it is not its own.
+    `called` is its name in messages, if it is not its own; `is_body` as in `Trace`.
 
     TracingError, at the user's line, for what cannot be traced; whatever else the function raises passes through.
     """
     called = called or name_of(function)
-    trace = Trace(LIBRARY, active_trace())
+    trace = Trace(LIBRARY, active_trace(), is_body)
     inputs = [trace.input(_short(name), type) for name, type in zip(names, types, strict=True)]
     positional, keywords = arguments.build(inputs)
     with activated(trace):

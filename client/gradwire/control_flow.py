@@ -340,7 +340,7 @@ class _Checkpointed:
         leaves, tree = flatten((args, kwargs))
         names = leaf_names(self._function, tree)
         types = [leaf_type(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
-        body = capture(self._function, tree, types, names)
+        body = capture(self._function, tree, types, names, is_body=True)
         captured = captured_by(body)
         operands = [*[trace.value_of(leaf) for leaf in leaves], *operands_of(trace, captured)]
         results = emitted(trace, "checkpoint", operands, bodies=[closed(body, captured)])

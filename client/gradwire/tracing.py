@@ -2,8 +2,9 @@
 
 A `Trace` is the graph of one function call under construction; a `Tracer` stands for one of its values and behaves like
 a numpy array whose numbers are not known yet. Traces nest (a transformed function called inside a traced one has its
-own), and an operation belongs to the innermost trace among its operands: a value of an outer trace becomes an operand
-of the inner graph, an input that is never differentiated there, so levels of differentiation cannot be confused.
+own), and an operation belongs to the innermost trace among its operands, or to the body of a branch or loop that is
+traced inside of it: a value of an outer trace becomes an operand of the inner graph, an input that is never
+differentiated there, so levels of differentiation cannot be confused.
 
 Arrays that a function meets are constants of its graph up to 64 elements; larger ones become inputs after the declared
 ones, each with a copy of its content, so that graphs stay small and new data make no new program.
@@ -72,6 +73,8 @@ class Trace:
 
     library: Library
     parent: Trace | None = None
+    is_body: bool = False
+    """Of a branch, a loop or a checkpoint: what is computed while it is traced belongs to it, of outer values too."""
     builder: GraphBuilder = field(default_factory=lambda: GraphBuilder(user_location))
     """Notes at each node the user's line that it comes from."""
     captured: list[Captured | Tracer] = field(default_factory=list)
@@ -182,7 +185,7 @@ def leaked(tracer: Tracer) -> TracingError:
 
 
 def innermost(operands: Iterable[Any]) -> Trace | None:
-    """The innermost trace among the operands; None where none of them is a tracer."""
+    """The innermost trace among the operands, or a body further in; None where none of the operands is a tracer."""
     found: Trace | None = None
     for operand in operands:
         if type(operand) is Tracer:
@@ -190,6 +193,11 @@ def innermost(operands: Iterable[Any]) -> Trace | None:
             trace = operand._trace
             if found is None or trace.depth > found.depth:
                 found = trace
+    inner = _ACTIVE.get()
+    while found is not None and inner is not None and inner.depth > found.depth:
+        if inner.is_body:
+            return inner
+        inner = inner.parent
     return found
 
 

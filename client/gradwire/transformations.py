@@ -12,6 +12,7 @@ from gradwire.batching import Axes, VmapStep
 from gradwire.errors import TracingError
 from gradwire.functions import Remote, as_remote
 from gradwire.locations import at_user_line
+from gradwire.numpy_functions.operands import emit, lift
 from gradwire.plans import leaf_type
 from gradwire.steps import GradStep, HessianStep, JacobianStep, JvpStep, VjpStep
 from gradwire.tracing import Tracer
@@ -168,4 +169,4 @@ def stop_gradient(x: Any) -> Any:
 
 
 def _stopped(leaf: Any) -> Any:
-    return leaf._trace.wrap(leaf._value.emit("stop_gradient")) if isinstance(leaf, Tracer) else leaf
+    return emit(lift(leaf), "stop_gradient") if isinstance(leaf, Tracer) else leaf

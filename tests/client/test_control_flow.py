@@ -167,6 +167,21 @@ def test_a_branch_that_is_not_taken_does_not_hurt() -> None:
     assert_same(gw.vmap(gw.grad(endless))(np.array([0.5, 4.0])), np.array([1.0, 8.0]))
 
 
+def test_what_a_branch_computes_is_inside_of_it_even_of_values_from_around_it() -> None:
+    def f(x: Any) -> Any:
+        def longer() -> Any:
+            y = np.where(x > 1, np.sin(x) ** 2, -x).T[::2] + np.pad(x, 1)[1:3]
+            return np.sum(np.concatenate([y, gw.special.expit(x)])) + np.linalg.norm(gw.stop_gradient(x))
+
+        return gw.checkpoint(lambda: gw.cond(x[0] > 0, longer, lambda: np.max(x)))()
+
+    lines = [line for line in str(gw.trace(f, X)).splitlines() if line.startswith("  v")]
+    assert len(lines) == 1
+    assert "checkpoint(x)" in lines[0]
+    for x in (X, -X):
+        np.testing.assert_allclose(gw.remote(f)(x), f(x), rtol=1e-14)
+
+
 # scan
 
 

@@ -340,4 +340,5 @@ def _integer_power(inputs: Sequence[Any]) -> Tracer | None:
         if base.kind == "i" and number < 0:
             raise TracingError(at_user_line("integers to negative integer powers are not allowed; write x ** -2.0"))
         return None
-    return x._trace.wrap(integer_power(value_as(x._trace, x, base), int(number)))
+    trace = trace_of((x,))
+    return trace.wrap(integer_power(value_as(trace, x, base), int(number)))

@@ -47,6 +47,7 @@ class _Advanced(NamedTuple):
 
 def getitem(x: Tracer, index: Index) -> Array:
     """``x[index]`` with numpy's meaning."""
+    x = lift(x)
     parts = _expanded(x, index if type(index) is tuple else (index,))
     arrays = any([isinstance(part, (np.ndarray, Tracer)) for part in parts])
     x, advanced, places = _sliced(x, parts, arrays)

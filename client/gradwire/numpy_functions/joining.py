@@ -23,6 +23,7 @@ from gradwire.numpy_functions.operands import (
     promoted,
     require_default,
     shape_of,
+    trace_of,
     value_as,
     wrong,
     xp,
@@ -215,7 +216,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
 
 
 def _padded(x: Tracer, widths: Sequence[tuple[int, int]], fill: Any) -> Array:
-    trace = lift(fill)._trace if isinstance(fill, Tracer) and fill._trace.depth > x._trace.depth else x._trace
+    trace = trace_of((x, fill))
     value = trace.value_of(x)
     number = value_as(trace, fill, x.dtype)
     attributes = Pad(tuple(a for a, _ in widths), tuple(b for _, b in widths), (0,) * x.ndim)

@@ -54,7 +54,7 @@ def lifted(*operands: Any) -> list[Tracer]:
 
 def lift(operand: Any) -> Tracer:
     """One operand as a tracer."""
-    return operand if type(operand) is Tracer else lifted(operand)[0]
+    return lifted(operand)[0]
 
 
 def dtype_of(operand: Any) -> Dtype | Weak:
