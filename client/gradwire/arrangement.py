@@ -87,10 +87,6 @@ class Arrangement:
         """The type that the caller sees of a leaf of the result."""
         return self.outputs[self.results[leaf]].seen(self.rows or 0)
 
-    def argument_type(self, leaf: int) -> TensorType:
-        """The type that the caller's array has for a leaf of the call."""
-        return self.inputs[self.arguments[leaf]].seen(self.rows or 0)
-
     def then(
         self,
         transform: Transform,

@@ -27,7 +27,7 @@ from gradwire.errors import TracingError
 from gradwire.locations import Location, at_user_line, user_location
 from gradwire.promotion import supported
 from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.types import DType, TensorType
+from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import broadcast_to
 
@@ -400,8 +400,3 @@ class Tracer:
 
 
 _OPERANDS: Final = (Tracer, np.ndarray, np.generic, int, float, complex, list, tuple)
-
-
-def result_dtype(tracer: Tracer) -> DType:
-    """The engine's element type of a tracer."""
-    return tracer._value.type.dtype

@@ -225,16 +225,10 @@ def test_pruned_loops_return_the_same(example: Example) -> None:
 
 
 def test_a_branch_that_a_row_does_not_take_is_not_run_for_it() -> None:
-    """An endless loop in one branch, NaN in the other: rows that take neither are as they should be."""
+    """An endless loop in one branch, a logarithm of what is not positive: rows that take the other are as they were."""
 
     def endless(x: Value) -> Value:
         return while_loop(lambda x: x.equals(x), lambda x: x + 1.0, [], [x], max_steps=10)[0]
-
-    def either(x: Value) -> Value:
-        (inner,) = cond(x < -1.0, lambda x: log(x), endless, x)
-        (found,) = cond(x > 0.0, lambda x: x * 2.0, lambda x: x * x, x)
-        (outer,) = cond(x > 0.0, lambda x, inner: inner, lambda x, inner: x * x, x, inner)
-        return found + outer * 0.0
 
     graph = graph_of(lambda x: cond(x > 0.0, endless, lambda x: x * x, x)[0], F64)
     outputs, failures = compile(batch(grad(graph, [0], True), Layout())).run_rows([np.array([1.0, -1.0, 3.0])], 3)
@@ -245,7 +239,6 @@ def test_a_branch_that_a_row_does_not_take_is_not_run_for_it() -> None:
     safe = graph_of(lambda x: cond(x > 0.0, lambda x: log(x), lambda x: x * x, x)[0], F64)
     found = run(batch(grad(safe, [0]), Layout()), np.array([1.0, 0.0, 3.0]), rows=3)[0]
     np.testing.assert_array_equal(found, [2.0, np.inf, 6.0])
-    verify(graph_of(either, F64))
 
 
 def test_only_rows_over_max_steps_fail_and_by_name() -> None:

@@ -45,18 +45,6 @@ def rearranged(builder: Any, graph: Graph, inputs: Sequence[int], outputs: Seque
     return inner.finish([found[position] for position in outputs])
 
 
-class Moving:
-    """Inputs of a graph under construction that come in pairs: values, and the masks of those that have one."""
-
-    def __init__(self, builder: Any) -> None:
-        self._builder = builder
-
-    def input(self, name: str, type: TensorType, masked: bool) -> tuple[Value, Value | None]:
-        """A tangent and its mask, as new inputs of the graph."""
-        value: Value = self._builder.input(name, type)
-        return value, self._builder.input(f"{name}_active", mask_type(type)) if masked else None
-
-
 def mask_type(type: TensorType) -> TensorType:
     """The type of a tangent's mask."""
     return type.with_dtype(DType.BOOL)
