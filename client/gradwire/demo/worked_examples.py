@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,12 @@ import gradwire as gw
 from gradwire.demo.report import Report
 
 
-def sine_and_product(x: float, y: float) -> float:
+def sine_and_product(x: Any, y: Any) -> Any:
     """f(x, y) = sin(x) + x y."""
-    return np.sin(x) + x * y  # type: ignore[no-any-return]
+    return np.sin(x) + x * y
 
 
-def sum_times_second(x1: float, x2: float) -> float:
+def sum_times_second(x1: Any, x2: Any) -> Any:
     """f(x1, x2) = (x1 + x2) x2."""
     return (x1 + x2) * x2
 
