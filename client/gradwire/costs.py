@@ -24,6 +24,8 @@ class Cost:
     """All buffers that are alive at the same time, arguments and results included."""
     nodes: int
     """Operations that remain after optimisation."""
+    seconds: float
+    """What a worker is expected to take: from what such calls took, or from `flops` as long as there was none."""
     open_ended: bool = False
     """Whether a loop ends when its own condition says so: it may take far fewer operations."""
 
@@ -46,5 +48,6 @@ def cost(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Cost:
         flops=found.flops.constant + found.flops.per_row * rows,
         bytes=found.bytes.constant + found.bytes.per_row * rows,
         nodes=found.nodes,
+        seconds=found.expected_seconds + found.expected_seconds_per_row * rows,
         open_ended=found.open_ended,
     )

@@ -17,7 +17,6 @@ from gradwire.v1 import graph_pb2, service_pb2, tensor_pb2
 from gradwire.wire.requests import RequestOptions, slice_evaluate, slice_explain, slice_register
 from gradwire.wire.responses import EXECUTORS
 from gradwire.wire.tensors import WIRE_DTYPES
-from gradwire_engine.cost import Cost
 from gradwire_engine.errors import EngineError
 from gradwire_engine.graph import Input
 from gradwire_engine.ops.table import OPS, OPSET
@@ -25,7 +24,7 @@ from gradwire_engine.program import Layout
 from gradwire_server.admission import Admission
 from gradwire_server.config import Limit
 from gradwire_server.dispatch import Dispatcher
-from gradwire_server.evaluation import task_input
+from gradwire_server.evaluation import Evaluation, task_input
 from gradwire_server.explanation import ExplainPayload, Explanation
 from gradwire_server.health import SERVICE
 from gradwire_server.job import Job
@@ -112,16 +111,17 @@ class GradientServicer:
         request = _sliced(slice_register, data)
         deadline = self._admission.deadline(arrived, remaining(context), _NO_OPTIONS)
         program_id = self._admission.program_id("", request.program)
-        prepared = [
-            self._admission.evaluation(ANONYMOUS, program_id, request.program, layout, deadline)[0].prepared
+        evaluations = [
+            self._admission.evaluation(ANONYMOUS, program_id, request.program, layout, deadline)[0]
             for layout in (Layout(), *request.layouts)
         ]
+        signature = evaluations[0].prepared
         return service_pb2.RegisterResponse(
             program_id=program_id,
-            inputs=[_value(one) for one in prepared[0].inputs],
-            outputs=[_value(one) for one in prepared[0].outputs],
-            cost=_cost(prepared[0].cost),
-            layout_costs=[_cost(one.cost) for one in prepared[1:]],
+            inputs=[_value(one) for one in signature.inputs],
+            outputs=[_value(one) for one in signature.outputs],
+            cost=_cost(evaluations[0]),
+            layout_costs=[_cost(one) for one in evaluations[1:]],
         ).SerializeToString()
 
     def Explain(self, data: bytes, context: grpc.ServicerContext) -> bytes:
@@ -207,10 +207,13 @@ def _value(one: Input) -> graph_pb2.Value:
     return graph_pb2.Value(name=one.name, type=tensor_pb2.TensorType(dtype=dtype, shape=one.type.shape))
 
 
-def _cost(cost: Cost) -> service_pb2.Cost:
+def _cost(evaluation: Evaluation) -> service_pb2.Cost:
+    cost, expected = evaluation.prepared.cost, evaluation.prediction
     return service_pb2.Cost(
         flops=service_pb2.LinearBound(constant=cost.flops.constant, per_row=cost.flops.per_row),
         bytes=service_pb2.LinearBound(constant=cost.bytes.constant, per_row=cost.bytes.per_row),
         nodes=cost.nodes,
         open_ended=cost.open_ended,
+        expected_seconds=expected.seconds(0),
+        expected_seconds_per_row=expected.per_row,
     )

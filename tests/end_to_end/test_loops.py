@@ -87,3 +87,33 @@ def test_a_budget_for_snapshots_saves_memory_and_changes_no_number(client: gw.Cl
         found = gw.cost(gw.grad(f), x)
     assert found.bytes < kept.bytes / 5
     assert kept.flops < found.flops < 10 * kept.flops
+
+
+# what a call is expected to take
+
+
+def test_what_a_call_takes_is_expected_from_its_operations_and_then_from_what_calls_took() -> None:
+    def slow(x: Any) -> Any:
+        last, _ = gw.scan(lambda c, _: (np.sin(c), None), x, None, length=20_000)
+        return last
+
+    guessed = gw.cost(slow, 1.0)
+    assert not guessed.open_ended
+    with gw.reports() as reports:
+        for _ in range(3):
+            gw.remote(slow)(1.0)
+    took = min(report.compute_seconds for report in reports)
+    learnt = gw.cost(slow, 1.0)
+    assert (learnt.flops, learnt.bytes) == (guessed.flops, guessed.bytes)
+    assert learnt.seconds != guessed.seconds
+    assert learnt.seconds >= 0.99 * took
+
+
+def test_a_loop_that_ends_by_itself_is_expected_to_take_less_than_its_bound() -> None:
+    def loop(x: Any) -> Any:
+        return gw.while_loop(lambda x: x > 1.0, lambda x: x * 0.5, x, max_steps=1_000_000_000)
+
+    found = gw.cost(loop, 1e6)
+    assert found.open_ended
+    assert found.flops >= 1_000_000_000
+    assert found.seconds < 1.0

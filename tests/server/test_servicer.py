@@ -287,6 +287,8 @@ def test_register_gives_signature_and_cost_and_saves_the_first_evaluation_the_pr
         assert [(one.name, list(one.type.shape)) for one in response.inputs] == [("x", []), ("y", [])]
         assert len(response.outputs) == 3
         assert response.cost.flops.per_row > response.layout_costs[0].flops.per_row - 1 >= 0
+        assert response.cost.expected_seconds > 0
+        assert response.cost.expected_seconds_per_row > 0
         assert live.client.evaluate(1.5, 2.0, program_id=GRADIENT_ID).report.prepare_seconds == 0
         layout = Layout(shared_inputs=(1,))
         answer = live.client.evaluate([1.5], 2.0, program_id=GRADIENT_ID, rows=1, layout=layout)

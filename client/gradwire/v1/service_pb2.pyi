@@ -147,12 +147,20 @@ class Cost(google.protobuf.message.Message):
     BYTES_FIELD_NUMBER: builtins.int
     NODES_FIELD_NUMBER: builtins.int
     OPEN_ENDED_FIELD_NUMBER: builtins.int
+    EXPECTED_SECONDS_FIELD_NUMBER: builtins.int
+    EXPECTED_SECONDS_PER_ROW_FIELD_NUMBER: builtins.int
     nodes: builtins.int
     """Nodes that remain after optimisation."""
     open_ended: builtins.bool
     """There is a loop whose number of steps only the run knows. `flops` has it run to its bound; the program is admitted
     whatever that is, and ended at the server's limit on the time of a task.
     """
+    expected_seconds: builtins.float
+    """Seconds that a worker of this replica is expected to take for a batch of any size: from what such batches took, or
+    from `flops` as long as there was none. An expectation, not a bound.
+    """
+    expected_seconds_per_row: builtins.float
+    """And for each row."""
     @property
     def flops(self) -> global___LinearBound:
         """Floating-point operations."""
@@ -168,9 +176,11 @@ class Cost(google.protobuf.message.Message):
         bytes: global___LinearBound | None = ...,
         nodes: builtins.int = ...,
         open_ended: builtins.bool = ...,
+        expected_seconds: builtins.float = ...,
+        expected_seconds_per_row: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["bytes", b"bytes", "flops", b"flops"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "flops", b"flops", "nodes", b"nodes", "open_ended", b"open_ended"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "expected_seconds", b"expected_seconds", "expected_seconds_per_row", b"expected_seconds_per_row", "flops", b"flops", "nodes", b"nodes", "open_ended", b"open_ended"]) -> None: ...
 
 global___Cost = Cost
 
