@@ -371,11 +371,12 @@ class _OpEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWra
     """(a: F[…, m, n]) -> (Q: F[…, m, k], R: F[…, k, n]) with Q R = a, k the smaller of m and n; signs as LAPACK has them."""
     OP_EIGH: _Op.ValueType  # 218
     """(a: F[…, n, n]) -> (w: F[…, n], V: F[…, n, n]), eigenvalues in ascending order and eigenvectors of (a + aᵀ) / 2. Derivative:
-    eigenvectors of one repeated eigenvalue do not turn into each other.
+    eigenvectors of one repeated eigenvalue do not turn into each other. So what does not depend on their choice has its right
+    first derivative there; second derivatives hold where eigenvalues are apart.
     """
     OP_SVD: _Op.ValueType  # 219
     """(a: F[…, m, n]) -> (U: F[…, m, k], s: F[…, k], Vᵀ: F[…, k, n]) with U diag(s) Vᵀ = a, k the smaller of m and n, s descending.
-    Derivative: vectors of one repeated singular value do not turn into each other.
+    Derivative: vectors of one repeated singular value do not turn into each other; second derivatives as for EIGH.
     """
     OP_PINV: _Op.ValueType  # 220
     """(a: F[…, m, n], rtol: F[…]) -> F[…, n, m], the pseudo-inverse: singular values of at most rtol times the largest count as 0.
@@ -785,11 +786,12 @@ OP_QR: Op.ValueType  # 217
 """(a: F[…, m, n]) -> (Q: F[…, m, k], R: F[…, k, n]) with Q R = a, k the smaller of m and n; signs as LAPACK has them."""
 OP_EIGH: Op.ValueType  # 218
 """(a: F[…, n, n]) -> (w: F[…, n], V: F[…, n, n]), eigenvalues in ascending order and eigenvectors of (a + aᵀ) / 2. Derivative:
-eigenvectors of one repeated eigenvalue do not turn into each other.
+eigenvectors of one repeated eigenvalue do not turn into each other. So what does not depend on their choice has its right
+first derivative there; second derivatives hold where eigenvalues are apart.
 """
 OP_SVD: Op.ValueType  # 219
 """(a: F[…, m, n]) -> (U: F[…, m, k], s: F[…, k], Vᵀ: F[…, k, n]) with U diag(s) Vᵀ = a, k the smaller of m and n, s descending.
-Derivative: vectors of one repeated singular value do not turn into each other.
+Derivative: vectors of one repeated singular value do not turn into each other; second derivatives as for EIGH.
 """
 OP_PINV: Op.ValueType  # 220
 """(a: F[…, m, n], rtol: F[…]) -> F[…, n, m], the pseudo-inverse: singular values of at most rtol times the largest count as 0.
