@@ -15,6 +15,7 @@ from tests.engine.building import F64, f64, graph_of, run
 from tests.engine.loops import EXAMPLES, Example, scan, while_loop
 
 from gradwire.wire.programs import decode_graph, encode_graph
+from gradwire_engine.attributes import While
 from gradwire_engine.execute.body import Body
 from gradwire_engine.execute.reference import compile
 from gradwire_engine.graph import Graph
@@ -165,6 +166,26 @@ def test_the_budget_is_shared_and_small_loops_keep_their_tapes() -> None:
     assert names.count("replay") == 1
     assert names.count("scan") == 3
     assert keep_snapshots(graph, 10_000) is graph
+
+
+def test_a_record_that_is_also_asked_for_is_kept_whole() -> None:
+    """A while that records one carry for the caller and, differentiated, another for reverse mode."""
+
+    def function(x: Value) -> list[Value]:
+        attributes = While(condition_constants=0, body_constants=0, max_steps=5, counted=True, recorded=(0,))
+        condition = graph_of(lambda c, d: c < 3.0, F64, F64)
+        body = graph_of(lambda c, d: [c + 1.0, sin(d) * d], F64, F64)
+        start = x.builder.constant(np.asarray(0.5))
+        _, last, _, record = x.builder.emit_all("while", [start, x], attributes, [condition, body])
+        return [last, record]
+
+    whole = prune_all(apply(graph_of(function, F64), (Grad((0,), keep_value=True),)))
+    expected = run(whole, 1.3)
+    assert expected[2].tolist() == [0.5, 1.5, 2.5, 0.0, 0.0]
+    for budget in (0, 8, 100):
+        graph = keep_snapshots(whole, budget)
+        verify(graph)
+        same(run(graph, 1.3), expected)
 
 
 # the promise: a long loop in little memory

@@ -85,6 +85,8 @@ def _own_tapes(graph: Graph) -> list[_Tape]:
         readers = sorted({reader for n in results for reader in uses.get(n, ())})
         if not results or not readers or taken & set(readers):
             continue
+        if isinstance(node.attributes, While) and len(results) < len(node.attributes.recorded):
+            continue  # a while records every step of all its recorded carries, or of none
         taken.update(readers)
         carries = _closure(node, set(results.values()))
         start = _first_carry(node)
