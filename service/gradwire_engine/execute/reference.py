@@ -65,9 +65,9 @@ class Executable:
         self._check(inputs, rows)
         values: list[np.ndarray | None] = [*inputs, *[None] * (len(self.graph.types) - len(inputs))]
         size = self.slice_rows(rows, memory_bytes)
-        context = Context(rows, np.arange(rows))
+        context = Context(rows)
         with np.errstate(all="ignore"):
-            run_steps(self._once, values, context.within(rows, np.full(rows, ALL_ROWS)))
+            run_steps(self._once, values, context.part(rows, ALL_ROWS))
             if size >= rows:
                 run_steps(self._by_slice, values, context)
                 outputs = [_owned(values[number]) for number, _, _ in self._outputs]
@@ -106,7 +106,7 @@ class Executable:
                 whole = values[i]
                 assert whole is not None
                 part[i] = whole[start:end]
-            run_steps(self._by_slice, part, context.within(end - start, context.ids[start:end]))
+            run_steps(self._by_slice, part, context.part(end - start, start))
             for index, (number, type, by_rows) in enumerate(self._outputs):
                 found = np.asarray(part[number])
                 held = outputs[index]

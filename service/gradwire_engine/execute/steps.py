@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -31,10 +32,21 @@ class Context:
 
     rows: int
     """Length of the batch axis."""
-    ids: np.ndarray
-    """For each of them the row of the request that it belongs to."""
+    first: int = 0
+    """The row of the request that it begins with, or `ALL_ROWS`."""
     failures: dict[int, RowFailure] = field(default_factory=dict)
     """By row of the request; the first of each."""
+    taken: np.ndarray | None = None
+    """The rows of the request, where they are not one after the other."""
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """For each row the row of the request that it belongs to; made only where a node refers to graphs."""
+        if self.taken is not None:
+            return self.taken
+        if self.first == ALL_ROWS:
+            return np.full(self.rows, ALL_ROWS)
+        return np.arange(self.first, self.first + self.rows)
 
     def fail(self, ids: np.ndarray, reason: str, message: str) -> None:
         """Note that these rows of the request have no result."""
@@ -43,7 +55,11 @@ class Context:
 
     def within(self, rows: int, ids: np.ndarray) -> Context:
         """The same for a graph that is applied to other rows."""
-        return Context(rows, ids, self.failures)
+        return Context(rows, failures=self.failures, taken=ids)
+
+    def part(self, rows: int, first: int) -> Context:
+        """The same for rows one after the other, or for what concerns all of them."""
+        return Context(rows, first, self.failures)
 
 
 Runner = Callable[[Context, Sequence[np.ndarray]], Any]
