@@ -494,3 +494,19 @@ def test_masks_with_zeros_are_looked_at_to_the_end() -> None:
     graph = graph_of(function, f64(2))
     np.testing.assert_array_equal(run(jvp(graph, [0]), [0.0, 1.0], [0.0, 1.0])[1][0], 0.0)
     assert run(jvp(graph, [0]), [0.0, 1.0], [0.0, 1.0])[1][1] == 1.5**3
+
+
+def test_rows_that_leave_a_loop_do_not_have_its_constants_computed_again() -> None:
+    """A program that is not differentiated, too: the factor that all rows share is computed before the loop."""
+
+    def function(m: Value, x: Value) -> Value:
+        def step(m: Value, c: Value) -> Value:
+            return c + sum_over(m.emit("cholesky"), [0, 1])
+
+        return while_loop(lambda m, c: c < 20.0, step, [m], [x], 90)[0]
+
+    graph = prepare(Program(graph_of(function, f64(2, 2), F64)), Layout(shared_inputs=(0,))).graph
+    (loop,) = [node for node in graph.nodes if node.op.name == "while"]
+    assert operations(loop.subgraphs[1]) == ["broadcast_to", "add"]
+    found = run(graph, np.eye(2), np.array([0.0, 19.5, 7.0]), rows=3)[0]
+    np.testing.assert_array_equal(found, [20.0, 21.5, 21.0])

@@ -106,10 +106,10 @@ class WhileRunner:
                 if a.counted:
                     results[self._carries][done] = steps
                 active = active[goes_on]
-                carries = [value[goes_on] for value in carries]
-                part, test, stretch = self._begin(context, constants, active, count)
                 if not active.size:
                     return
+                carries = [value[goes_on] for value in carries]
+                part, test, stretch = self._begin(context, constants, active, count)
             if a.recorded:
                 self._record(results, active, steps, carries, kept)
             carries = stretch.step(carries)

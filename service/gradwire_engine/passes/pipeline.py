@@ -24,8 +24,9 @@ def before_differentiation(graph: Graph) -> Graph:
 
 
 def after_differentiation(graph: Graph, snapshot_bytes: int) -> Graph:
-    """Loops are cut down to what is used of them, and keep at most so many bytes of carries for reverse mode."""
-    return keep_snapshots(prune_all(graph), snapshot_bytes)
+    """Loops are cut down to what is used of them and changes in them, and keep at most so many bytes of carries for
+    reverse mode."""
+    return keep_snapshots(everywhere(prune_all(graph), hoist), snapshot_bytes)
 
 
 def optimise(graph: Graph) -> Graph:

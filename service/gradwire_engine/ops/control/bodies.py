@@ -74,3 +74,20 @@ def operand_groups(*lengths: int) -> list[range]:
         groups.append(range(start, start + length))
         start += length
     return groups
+
+
+def settled(
+    active: Sequence[int], masked: Sequence[int], after: Sequence[Masked | None]
+) -> tuple[list[int], list[int]]:
+    """Which carries have a tangent, and which of these a mask, once it is known what they have after a step.
+
+    A carry that only gets one in a step begins at rest: known to be zero there, so it has a mask, too.
+    """
+    has, has_mask = set(active), set(masked)
+    for k, each in enumerate(after):
+        if each is not None and k not in has:
+            has.add(k)
+            has_mask.add(k)
+        elif k in has and (each is None or each.mask is not None):
+            has_mask.add(k)
+    return sorted(has), sorted(has_mask)

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradwire_engine.graph import Graph
 from gradwire_engine.op import Masked, PushForward, Tangents
-from gradwire_engine.ops.control.bodies import mask_of, value_or_zero
+from gradwire_engine.ops.control.bodies import mask_of, settled, value_or_zero
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
 
@@ -36,19 +36,10 @@ class PushedBody:
         """A builder with the body on dual numbers in it: the values and tangents of its outputs."""
         while True:
             inner, values, moved = self._attempt(builder)
-            active, masked = set(self.active), set(self.masked)
-            for k, i in enumerate(self._carries):
-                each = moved[k]
-                if not self._body.inputs[i].type.dtype.is_floating:
-                    continue
-                if each is not None and k not in active:
-                    active.add(k)
-                    masked.add(k)
-                elif k in active and (each is None or each.mask is not None):
-                    masked.add(k)
-            if len(active) == len(self.active) and len(masked) == len(self.masked):
+            found = settled(self.active, self.masked, moved[: len(self._carries)])
+            if found == (self.active, self.masked):
                 return inner, values, moved
-            self.active, self.masked = sorted(active), sorted(masked)
+            self.active, self.masked = found
 
     def _attempt(self, builder: Any) -> tuple[Any, list[Value], list[Masked | None]]:
         inner = builder.fresh()

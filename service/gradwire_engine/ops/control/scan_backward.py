@@ -7,7 +7,7 @@ from typing import Any
 
 from gradwire_engine.graph import Node
 from gradwire_engine.op import Masked, PullBack, Tangents
-from gradwire_engine.ops.control.bodies import mask_of, value_or_zero
+from gradwire_engine.ops.control.bodies import mask_of, settled, value_or_zero
 from gradwire_engine.ops.control.scan_layout import layout_of
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
@@ -40,17 +40,10 @@ class BackwardScan:
         """A builder with the backward pass in it, and the cotangents of the linear inputs."""
         while True:
             inner, pulled = self._attempt(builder)
-            active, masked = set(self.active), set(self.masked)
-            for k, i in enumerate(self._carries):
-                each = pulled[self.linear.index(i)]
-                if each is not None and k not in active:
-                    active.add(k)
-                    masked.add(k)
-                elif k in active and (each is None or each.mask is not None):
-                    masked.add(k)
-            if len(active) == len(self.active) and len(masked) == len(self.masked):
+            found = settled(self.active, self.masked, [pulled[self.linear.index(i)] for i in self._carries])
+            if found == (self.active, self.masked):
                 return inner, pulled
-            self.active, self.masked = sorted(active), sorted(masked)
+            self.active, self.masked = found
 
     def _seeds(self) -> tuple[list[int], list[int], list[int], list[int]]:
         """Sums and stacked outputs for which a cotangent arrives, and those with a mask."""
