@@ -40,12 +40,12 @@ SDK_LOADS_WITH = ("numpy", "grpc", "google.protobuf")
 
 # The modules of the server that know gRPC. A new name here is a decision: what does not speak to the network has no
 # business with it.
-_WITH_GRPC = ("app", "health", "interceptors", "servicer", "status")
+_WITH_GRPC = ("app", "rpc.health", "rpc.boundary", "rpc.servicer", "rpc.status")
 SERVER_MODULES_WITH_GRPC = {f"gradwire_server.{name}" for name in _WITH_GRPC}
 GRPC = ("grpc", "grpc_health", "grpc_reflection")
-WORKER_SIDE = ("gradwire_server.worker", "gradwire_server.preparer")
-STATUS = "gradwire_server.status"
-METRICS = "gradwire_server.metrics"
+WORKER_SIDE = ("gradwire_server.child.worker", "gradwire_server.child.preparer")
+STATUS = "gradwire_server.rpc.status"
+METRICS = "gradwire_server.observe.metrics"
 
 
 # The source tree
@@ -421,12 +421,15 @@ INNOCENT = {
     "service/gradwire_engine/execute/__init__.py": "",
     "service/gradwire_engine/execute/native.py": "import llvmlite.binding\nfrom gradwire_engine import prepare\n",
     "service/gradwire_server/__init__.py": "",
-    "service/gradwire_server/app.py": "import grpc\nfrom gradwire_server import metrics, queue, status\n",
-    "service/gradwire_server/metrics.py": "import prometheus_client\n",
-    "service/gradwire_server/preparer.py": "from gradwire import wire\n",
+    "service/gradwire_server/app.py": "import grpc\nfrom gradwire_server import queue\n"
+    "from gradwire_server.observe import metrics\nfrom gradwire_server.rpc import status\n",
+    "service/gradwire_server/observe/metrics.py": "import prometheus_client\n",
+    "service/gradwire_server/child/preparer.py": "from gradwire import wire\n",
     "service/gradwire_server/queue.py": "import threading\n",
-    "service/gradwire_server/status.py": "import grpc\nOK = grpc.StatusCode.OK\n",
-    "service/gradwire_server/worker.py": "from gradwire import wire\nfrom gradwire_engine.execute import native\n",
+    "service/gradwire_server/rpc/status.py": "import grpc\nOK = grpc.StatusCode.OK\n",
+    "service/gradwire_server/child/worker.py": (
+        "from gradwire import wire\nfrom gradwire_engine.execute import native\n"
+    ),
 }
 
 PLANTED = [
@@ -456,8 +459,8 @@ PLANTED = [
     (only_metrics_knows_prometheus, "service/gradwire_server/app.py", "from prometheus_client import Counter"),
     (few_server_modules_know_grpc, "service/gradwire_server/queue.py", "import grpc"),
     (few_server_modules_know_grpc, "service/gradwire_server/queue.py", "from gradwire.v1 import service_pb2_grpc"),
-    (workers_never_load_grpc, "service/gradwire_server/worker.py", "import grpc"),
-    (workers_never_load_grpc, "service/gradwire_server/preparer.py", "from gradwire_server import status"),
+    (workers_never_load_grpc, "service/gradwire_server/child/worker.py", "import grpc"),
+    (workers_never_load_grpc, "service/gradwire_server/child/preparer.py", "from gradwire_server.rpc import status"),
     (workers_never_load_grpc, "client/gradwire/__init__.py", "from gradwire import functions"),
     (nothing_is_pickled, "client/gradwire/functions.py", "def f():\n    from pickle import loads"),
 ]

@@ -22,16 +22,16 @@ from gradwire._version import __version__
 
 if TYPE_CHECKING:
     from gradwire import special as special
+    from gradwire.calls.reports import Report as Report
+    from gradwire.calls.reports import reports as reports
     from gradwire.checking import check_grads as check_grads
-    from gradwire.client import Client as Client
-    from gradwire.client import connect as connect
-    from gradwire.control_flow import checkpoint as checkpoint
-    from gradwire.control_flow import cond as cond
-    from gradwire.control_flow import fori_loop as fori_loop
-    from gradwire.control_flow import scan as scan
-    from gradwire.control_flow import while_loop as while_loop
-    from gradwire.costs import Cost as Cost
-    from gradwire.costs import cost as cost
+    from gradwire.connection.client import Client as Client
+    from gradwire.connection.client import connect as connect
+    from gradwire.control_flow.loops import checkpoint as checkpoint
+    from gradwire.control_flow.loops import cond as cond
+    from gradwire.control_flow.loops import fori_loop as fori_loop
+    from gradwire.control_flow.loops import scan as scan
+    from gradwire.control_flow.loops import while_loop as while_loop
     from gradwire.errors import CheckError as CheckError
     from gradwire.errors import GradwireError as GradwireError
     from gradwire.errors import InvalidRequestError as InvalidRequestError
@@ -44,32 +44,32 @@ if TYPE_CHECKING:
     from gradwire.errors import TracingError as TracingError
     from gradwire.errors import UnavailableError as UnavailableError
     from gradwire.errors import UnsupportedError as UnsupportedError
-    from gradwire.functions import Remote as Remote
-    from gradwire.graphs import Graph as Graph
-    from gradwire.graphs import load as load
-    from gradwire.graphs import trace as trace
-    from gradwire.reporting import Report as Report
-    from gradwire.reporting import reports as reports
-    from gradwire.tables import TraceTable as TraceTable
-    from gradwire.tables import explain as explain
-    from gradwire.transformations import grad as grad
-    from gradwire.transformations import hessian as hessian
-    from gradwire.transformations import hvp as hvp
-    from gradwire.transformations import jacfwd as jacfwd
-    from gradwire.transformations import jacobian as jacobian
-    from gradwire.transformations import jacrev as jacrev
-    from gradwire.transformations import jvp as jvp
-    from gradwire.transformations import remote as remote
-    from gradwire.transformations import stop_gradient as stop_gradient
-    from gradwire.transformations import value_and_grad as value_and_grad
-    from gradwire.transformations import vjp as vjp
-    from gradwire.transformations import vmap as vmap
+    from gradwire.inspection.costs import Cost as Cost
+    from gradwire.inspection.costs import cost as cost
+    from gradwire.inspection.graphs import Graph as Graph
+    from gradwire.inspection.graphs import load as load
+    from gradwire.inspection.graphs import trace as trace
+    from gradwire.inspection.tables import TraceTable as TraceTable
+    from gradwire.inspection.tables import explain as explain
+    from gradwire.transformations.public import grad as grad
+    from gradwire.transformations.public import hessian as hessian
+    from gradwire.transformations.public import hvp as hvp
+    from gradwire.transformations.public import jacfwd as jacfwd
+    from gradwire.transformations.public import jacobian as jacobian
+    from gradwire.transformations.public import jacrev as jacrev
+    from gradwire.transformations.public import jvp as jvp
+    from gradwire.transformations.public import remote as remote
+    from gradwire.transformations.public import stop_gradient as stop_gradient
+    from gradwire.transformations.public import value_and_grad as value_and_grad
+    from gradwire.transformations.public import vjp as vjp
+    from gradwire.transformations.public import vmap as vmap
+    from gradwire.transformations.remote import Remote as Remote
 
 _HOME = {
     "checking": ("check_grads",),
-    "client": ("Client", "connect"),
-    "control_flow": ("checkpoint", "cond", "fori_loop", "scan", "while_loop"),
-    "costs": ("Cost", "cost"),
+    "connection.client": ("Client", "connect"),
+    "control_flow.loops": ("checkpoint", "cond", "fori_loop", "scan", "while_loop"),
+    "inspection.costs": ("Cost", "cost"),
     "errors": (
         "CheckError",
         "GradwireError",
@@ -84,11 +84,11 @@ _HOME = {
         "UnavailableError",
         "UnsupportedError",
     ),
-    "tables": ("TraceTable", "explain"),
-    "functions": ("Remote",),
-    "graphs": ("Graph", "load", "trace"),
-    "reporting": ("Report", "reports"),
-    "transformations": (
+    "inspection.tables": ("TraceTable", "explain"),
+    "transformations.remote": ("Remote",),
+    "inspection.graphs": ("Graph", "load", "trace"),
+    "calls.reports": ("Report", "reports"),
+    "transformations.public": (
         "grad",
         "hessian",
         "hvp",

@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradwire.arrangement import is_floating
-from gradwire.capture import leaf_names, name_of
+from gradwire.calls.capture import leaf_names, name_of
+from gradwire.calls.signature import is_floating
+from gradwire.calls.template import leaf_type
 from gradwire.errors import CheckError
-from gradwire.plans import leaf_type
-from gradwire.steps import refuse
-from gradwire.transformations import jvp, remote, vjp
-from gradwire.trees import Tree, flatten
+from gradwire.tracing.trees import Tree, flatten
+from gradwire.transformations.public import jvp, remote, vjp
+from gradwire.transformations.steps import refuse
 
 FORWARD: Final = "forward"
 REVERSE: Final = "reverse"

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError, LimitError
-from gradwire_engine.execute.reference import compile
+from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph, expression_text, value_names
 from gradwire_engine.op import Masked
 from gradwire_engine.passes.inline import inline_calls

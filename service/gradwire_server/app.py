@@ -24,8 +24,11 @@ import grpc
 
 from gradwire._version import __version__
 from gradwire_engine.program import Layout, Limits
-from gradwire_server.addresses import StartError, bind, host_and_port, reachable
-from gradwire_server.admission import Admission, Ledger, Phase
+from gradwire_server.admission.admission import Admission, Ledger, Phase
+from gradwire_server.admission.explain import Explanation
+from gradwire_server.admission.ready_program import Evaluation, EvaluationLimits
+from gradwire_server.admission.store import Constants, Programs
+from gradwire_server.child.limits import available_memory, available_processors, raise_descriptor_limit
 from gradwire_server.config import (
     OPTIONS,
     ConfigError,
@@ -36,27 +39,24 @@ from gradwire_server.config import (
     shown_value,
     variable,
 )
-from gradwire_server.dispatch import Dispatcher
-from gradwire_server.evaluation import Evaluation, EvaluationLimits
-from gradwire_server.explanation import Explanation
-from gradwire_server.health import SERVICE, FrontProbe, Health, reflection_handlers
-from gradwire_server.http import HttpServer
-from gradwire_server.interceptors import Boundary
-from gradwire_server.job import Job
-from gradwire_server.logs import set_up
-from gradwire_server.metrics import Metrics
-from gradwire_server.pool import WorkerPool
-from gradwire_server.preparing import Preparing
-from gradwire_server.process import StartFailed
-from gradwire_server.queues import QueueFull, QueueLimits, Queues
-from gradwire_server.refusals import Refusal, over_limit
-from gradwire_server.resources import available_memory, available_processors, raise_descriptor_limit
-from gradwire_server.servicer import GradientServicer
+from gradwire_server.ipc.messages import PreparedProgram, WorkerLimits
+from gradwire_server.observe.http import HttpServer
+from gradwire_server.observe.logs import set_up
+from gradwire_server.observe.metrics import Metrics
+from gradwire_server.processes.child_process import StartFailed
+from gradwire_server.processes.limited_jobs import Preparing
+from gradwire_server.processes.worker_pool import WorkerPool
+from gradwire_server.refusal import Refusal, over_limit
+from gradwire_server.rpc.addresses import StartError, bind, host_and_port, reachable
+from gradwire_server.rpc.boundary import Boundary
+from gradwire_server.rpc.health import SERVICE, FrontProbe, Health, reflection_handlers
+from gradwire_server.rpc.servicer import GradientServicer
+from gradwire_server.rpc.streams import Streams
+from gradwire_server.rpc.threads import HandlerThreads
+from gradwire_server.scheduling.dispatch import Dispatcher
+from gradwire_server.scheduling.job import Job
+from gradwire_server.scheduling.queues import QueueFull, QueueLimits, Queues
 from gradwire_server.stopping import Stop
-from gradwire_server.store import Constants, Programs
-from gradwire_server.streams import Streams
-from gradwire_server.tasks import PreparedProgram, WorkerLimits
-from gradwire_server.threads import HandlerThreads
 
 _SPARE_CALLS: Final = 256  # calls in hand besides those that queue: running, being answered
 _SPARE_THREADS: Final = 32

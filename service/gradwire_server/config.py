@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gradwire_server.failures import limit_details
+from gradwire_server.ipc.failures import limit_details
 
 PREFIX = "GRADWIRE_"
 _OF_THE_CLIENT = frozenset({"GRADWIRE_TARGET", "GRADWIRE_TOKEN"})

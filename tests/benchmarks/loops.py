@@ -18,11 +18,11 @@ import numpy as np
 
 from gradwire_engine.attributes import Scan, While
 from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.execute.reference import Executable
+from gradwire_engine.execute.numpy.executable import Executable
 from gradwire_engine.graph import Graph
+from gradwire_engine.plan.checkpointing import least_steps
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Layout, Program
-from gradwire_engine.snapshots import least_steps
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import sin, sum_over

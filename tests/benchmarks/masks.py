@@ -15,7 +15,7 @@ import numpy as np
 
 from gradwire_engine import vocabulary as v
 from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.execute.reference import Executable
+from gradwire_engine.execute.numpy.executable import Executable
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.pipeline import optimise
 from gradwire_engine.prepare import prepare

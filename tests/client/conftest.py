@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.client.local import LocalClient
+from tests.kit.client.local import LocalClient
 
-from gradwire.process import PROCESS
+from gradwire.connection.current import PROCESS
 
 
 @pytest.fixture(autouse=True)

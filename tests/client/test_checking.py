@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.client.local import LocalClient
+from tests.kit.client.local import LocalClient
 
 import gradwire as gw
 from gradwire import checking

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.client.local import LocalClient
+from tests.kit.client.local import LocalClient
 
 import gradwire as gw
 from gradwire import cli
-from gradwire.client import Limit, ServerInfo
+from gradwire.connection.client import Limit, ServerInfo
 
 FUNCTIONS = """
 import numpy as np

@@ -74,9 +74,9 @@ def test_tracing_needs_neither_grpc_nor_scipy_nor_an_executor() -> None:
 
 
 def test_names_that_are_also_modules_stay_functions() -> None:
-    import gradwire.reporting
-    import gradwire.tables
+    import gradwire.calls.reports
+    import gradwire.inspection.tables
 
     assert callable(gw.reports)
     assert callable(gw.explain)
-    assert gradwire.tables.explain is gw.explain
+    assert gradwire.inspection.tables.explain is gw.explain

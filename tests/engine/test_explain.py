@@ -10,7 +10,7 @@ import pytest
 from gradwire_engine import vocabulary as v
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError, LimitError
-from gradwire_engine.execute.reference import compile
+from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.explain import explain
 from gradwire_engine.graph import Graph
 from gradwire_engine.transforms.reverse import grad

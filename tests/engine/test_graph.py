@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.engine.building import F64, f64, graph_of, operations
+from tests.kit.engine.building import F64, f64, graph_of, operations
 
 from gradwire_engine import attributes as a
 from gradwire_engine.builder import GraphBuilder

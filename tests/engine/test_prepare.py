@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.engine.building import F64, f64, graph_of, run
-from tests.engine.network import NETWORK, small_network
+from tests.kit.engine.building import F64, f64, graph_of, run
+from tests.kit.engine.network import NETWORK, small_network
 
 from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.cost import cost
 from gradwire_engine.errors import GraphError, LimitError
 from gradwire_engine.graph import Input
+from gradwire_engine.plan.cost import cost
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Layout, Limits, Program, Transform, Vjp, Vmap
 from gradwire_engine.types import ROWS, DType, TensorType

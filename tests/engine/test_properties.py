@@ -12,26 +12,26 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.engine.building import run
-from tests.engine.graphs import graphs, points
-from tests.engine.recipes import RECIPES
+from tests.kit.engine.building import run
+from tests.kit.engine.graphs import graphs, points
+from tests.kit.engine.recipes import RECIPES
 
 from gradwire.wire.programs import decode_graph, decode_program, encode_graph, encode_program
 from gradwire_engine.errors import EngineError
-from gradwire_engine.execute.reference import compile
+from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.passes.contract import contract
 from gradwire_engine.passes.fold import fold
-from gradwire_engine.passes.hoist import hoist
 from gradwire_engine.passes.inline import inline_calls
-from gradwire_engine.passes.lower import lower
+from gradwire_engine.passes.loops.hoist import hoist
+from gradwire_engine.passes.loops.lower import lower
+from gradwire_engine.passes.loops.prune import prune
 from gradwire_engine.passes.pipeline import after_differentiation, before_differentiation, optimise
-from gradwire_engine.passes.prune import prune
 from gradwire_engine.passes.simplify import simplify
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Layout, Program, Transform, Vjp, Vmap
-from gradwire_engine.transforms.apply import apply
+from gradwire_engine.transform import apply
 from gradwire_engine.transforms.jacobian import jacobian_forward, jacobian_reverse
 from gradwire_engine.transforms.jvp import jvp
 from gradwire_engine.transforms.reverse import vjp

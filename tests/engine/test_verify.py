@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.engine.building import F64, f64, graph_of
+from tests.kit.engine.building import F64, f64, graph_of
 
 from gradwire_engine.attributes import NONE, Axes
 from gradwire_engine.errors import GraphError

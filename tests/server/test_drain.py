@@ -14,12 +14,12 @@ import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.server.live import GRADIENT, Client, Failed, Live, slow_program
-from tests.server.test_streams import Stream, evaluate, gradient, reason_of, value_of
+from tests.kit.server.live import GRADIENT, Client, Failed, Live, slow_program
+from tests.server.rpc.test_streams import Stream, evaluate, gradient, reason_of, value_of
 
 from gradwire._version import __version__
 from gradwire.wire.responses import Evaluated
-from gradwire_server.health import SERVICE
+from gradwire_server.rpc.health import SERVICE
 
 
 @pytest.fixture

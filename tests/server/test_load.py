@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.server.live import GRADIENT, Client, Live, slow_program
+from tests.kit.server.live import GRADIENT, Client, Live, slow_program
+from tests.server.observe.test_metrics import parsed
 from tests.server.test_drain import Process
-from tests.server.test_metrics import parsed
 
 CALLERS = 64
 TWO_MILLISECONDS = slow_program(96, 4096)
@@ -94,7 +94,7 @@ def worker_processes() -> list[int]:
     found = []
     for task in Path(f"/proc/{os.getpid()}/task").iterdir():
         for pid in (task / "children").read_text().split():
-            if b"gradwire_server.worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"gradwire_server.child.worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(int(pid))
     return found
 

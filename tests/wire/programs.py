@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.engine.building import F64, graph_of
+from tests.kit.engine.building import F64, graph_of
 
 from gradwire.v1 import program_pb2
 from gradwire.wire.programs import decode_program, encode_program

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.engine.graphs import graphs
+from tests.kit.engine.graphs import graphs
 from tests.wire.programs import REASONS, outcome
 
 from gradwire.v1 import program_pb2

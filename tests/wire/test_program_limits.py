@@ -6,7 +6,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from tests.engine.building import F64, f64, graph_of
+from tests.kit.engine.building import F64, f64, graph_of
 from tests.wire.programs import message, refused
 
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, tensor_pb2

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engine.applications import applications
-from tests.engine.building import F64, f64, graph_of, run
-from tests.engine.loops import EXAMPLES
-from tests.engine.network import NETWORK, small_network
+from tests.kit.engine.applications import applications
+from tests.kit.engine.building import F64, f64, graph_of, run
+from tests.kit.engine.loops import EXAMPLES
+from tests.kit.engine.network import NETWORK, small_network
 from tests.wire.programs import REASONS, message, outcome, refused
 
 from gradwire.v1 import ops_pb2, program_pb2, tensor_pb2

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradwire import complaints
 from gradwire.numpy_functions import (
     contractions,
     einsum,
@@ -34,7 +33,8 @@ from gradwire.numpy_functions import (
     statistics,
     updates,
 )
-from gradwire.tracing import Tracer
+from gradwire.tracing import complaints
+from gradwire.tracing.tracer import Tracer
 
 Function = Callable[..., Any]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument, unsupported_function
 from gradwire.numpy_functions.linalg import identity_like, inv, require_square
 from gradwire.numpy_functions.operands import (
     Array,
@@ -31,7 +30,8 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.tracing import Tracer
+from gradwire.tracing.complaints import unsupported_argument, unsupported_function
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine.attributes import DotGeneral
 from gradwire_engine.vocabulary import dot_general
 

@@ -12,10 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradwire import complaints
-from gradwire.complaints import output_argument, unsupported_argument, unsupported_function
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line
 from gradwire.numpy_functions import contractions, running
 from gradwire.numpy_functions.operands import (
     as_dtype,
@@ -27,8 +24,11 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.special_functions import SPECIAL, Rule, op
-from gradwire.promotion import loop_types
-from gradwire.tracing import Tracer
+from gradwire.tracing import complaints
+from gradwire.tracing.complaints import output_argument, unsupported_argument, unsupported_function
+from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.promotion import loop_types
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import astype, floor_divide, integer_power, isnan, where

@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradwire import complaints
 from gradwire.errors import OutOfRangeError, TracingError
-from gradwire.locations import at_user_line
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -29,7 +27,9 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.tracing import Tracer
+from gradwire.tracing import complaints
+from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Gather
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -25,7 +24,8 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.selection import diff
-from gradwire.tracing import Tracer
+from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.tracer import Tracer
 
 _FLOAT64 = np.dtype(np.float64)
 

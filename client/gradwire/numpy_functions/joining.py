@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -28,7 +27,8 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.tracing import Tracer
+from gradwire.tracing.complaints import unsupported_argument
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Pad
 

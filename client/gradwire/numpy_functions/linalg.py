@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -30,7 +28,9 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.tracing import Tracer
+from gradwire.tracing.complaints import unsupported_argument
+from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine.vocabulary import identity
 
 

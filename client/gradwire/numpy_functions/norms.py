@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.linalg import inv, require_square, svdvals
 from gradwire.numpy_functions.operands import Array, Table, axis_of, emit, entries, floating, lift, wrong, xp
 from gradwire.numpy_functions.reductions import norm_of
-from gradwire.tracing import Tracer
+from gradwire.tracing.complaints import unsupported_argument
+from gradwire.tracing.tracer import Tracer
 
 
 def _vector_norm(x: Tracer, ord: Any, axis: Any, keepdims: Any) -> Array:

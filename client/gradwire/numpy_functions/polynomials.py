@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.operands import Array, Table, cast, entries, integer, lift, lifted, promoted, wrong, xp
+from gradwire.tracing.complaints import unsupported_argument
 
 
 def polyval(p: Any, x: Any) -> Any:

@@ -11,9 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line
 from gradwire.numpy_functions.indexing import take_along_axis
 from gradwire.numpy_functions.operands import (
     Array,
@@ -28,8 +26,10 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.sorting import sorted_along
-from gradwire.promotion import common_type
-from gradwire.tracing import Tracer
+from gradwire.tracing.complaints import unsupported_argument
+from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.promotion import common_type
+from gradwire.tracing.tracer import Tracer
 
 _NO = np._NoValue
 _INT64 = np.dtype(np.int64)

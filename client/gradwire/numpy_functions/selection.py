@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gradwire import complaints
-from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -33,8 +31,10 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.promotion import common_type
-from gradwire.tracing import Tracer
+from gradwire.tracing import complaints
+from gradwire.tracing.complaints import unsupported_argument
+from gradwire.tracing.promotion import common_type
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Order
 from gradwire_engine.types import DType

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.complaints import unsupported_argument
 from gradwire.numpy_functions.operands import (
     Array,
     Shape,
@@ -27,7 +26,8 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.tracing import Tracer
+from gradwire.tracing.complaints import unsupported_argument
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.value import Value
 

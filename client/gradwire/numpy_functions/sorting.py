@@ -27,8 +27,8 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.promotion import common_type
-from gradwire.tracing import Tracer
+from gradwire.tracing.promotion import common_type
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine.attributes import Axis, SearchSorted
 
 

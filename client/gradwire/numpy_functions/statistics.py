@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from gradwire.errors import TracingError
-from gradwire.locations import at_user_line
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -27,8 +26,9 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.reductions import norm_of
-from gradwire.promotion import common_type
-from gradwire.tracing import Tracer
+from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.promotion import common_type
+from gradwire.tracing.tracer import Tracer
 from gradwire_engine.attributes import Scatter
 
 _NO = np._NoValue
@@ -156,7 +156,7 @@ def bincount(x: Any, weights: Any = None, minlength: Any = 0) -> Array:
 
 def _apply_along_axis(func1d: Callable[..., Any], axis: Any, arr: Any, *args: Any, **kwargs: Any) -> Any:
     """numpy.apply_along_axis: the function is traced once, for a line, and mapped over all."""
-    from gradwire.transformations import vmap
+    from gradwire.transformations.public import vmap
 
     x = lift(arr)
     place = axis_of(axis, x.ndim)

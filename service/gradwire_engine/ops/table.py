@@ -25,7 +25,9 @@ from gradwire_engine.ops import (
     transcendental,
     windows,
 )
-from gradwire_engine.ops.control import barrier, branches, call, replay, scan, while_loop
+from gradwire_engine.ops.control import barrier, call, replay, while_loop
+from gradwire_engine.ops.control import cond as branches
+from gradwire_engine.ops.control.scan import push as scan
 
 OPSET: Final = 1
 """The version of the ops' meaning; programs say which one they were written for."""

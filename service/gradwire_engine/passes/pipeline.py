@@ -7,13 +7,13 @@ from collections.abc import Callable
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.contract import contract
 from gradwire_engine.passes.fold import fold
-from gradwire_engine.passes.hoist import hoist
-from gradwire_engine.passes.keep_snapshots import keep_snapshots
-from gradwire_engine.passes.lower import lower
-from gradwire_engine.passes.prune import prune
+from gradwire_engine.passes.loops.hoist import hoist
+from gradwire_engine.passes.loops.keep import keep_snapshots
+from gradwire_engine.passes.loops.lower import lower
+from gradwire_engine.passes.loops.prune import prune
+from gradwire_engine.passes.loops.sum_rows import sum_rows
 from gradwire_engine.passes.simplify import simplify
 from gradwire_engine.passes.subgraphs import everywhere, inside
-from gradwire_engine.passes.sum_rows import sum_rows
 
 _ROUNDS = 3
 

@@ -13,9 +13,9 @@ from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph
 from gradwire_engine.op import Case, Op, Refused, TestData
 from gradwire_engine.ops.control.bodies import operand_groups
-from gradwire_engine.ops.control.branches import refused_evaluation
+from gradwire_engine.ops.control.cond import refused_evaluation
 from gradwire_engine.ops.control.rows import for_body, row_shape, with_new_axis
-from gradwire_engine.ops.control.scan import scan_types
+from gradwire_engine.ops.control.scan.push import scan_types
 from gradwire_engine.ops.rules import describe
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value

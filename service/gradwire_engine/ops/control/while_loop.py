@@ -28,8 +28,7 @@ from gradwire_engine.op import (
     TestData,
 )
 from gradwire_engine.ops.control.bodies import dependent_outputs, needed_inputs, operand_groups, rearranged
-from gradwire_engine.ops.control.branches import refused_evaluation
-from gradwire_engine.ops.control.pushed_body import PushedBody
+from gradwire_engine.ops.control.cond import refused_evaluation
 from gradwire_engine.ops.control.rows import (
     for_body,
     require_rows,
@@ -38,6 +37,7 @@ from gradwire_engine.ops.control.rows import (
     with_new_axis,
     without_rows,
 )
+from gradwire_engine.ops.control.scan.pushed_body import PushedBody
 from gradwire_engine.ops.rules import describe
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value

@@ -1,0 +1,1 @@
+"""Looking inside: graphs as objects, trace tables, costs."""

@@ -1,0 +1,53 @@
+"""What a call costs, before it runs: the service's own bounds, by which it admits and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gradwire.connection.client import current_client, parsed
+from gradwire.errors import TracingError
+from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.tracer import active_trace
+from gradwire.transformations.remote import as_remote
+from gradwire.v1 import service_pb2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bounds on what one call needs."""
+
+    flops: int
+    """Floating-point operations; loops at their bounds."""
+    bytes: int
+    """All buffers that are alive at the same time, arguments and results included."""
+    nodes: int
+    """Operations that remain after optimisation."""
+    seconds: float
+    """What a worker is expected to take: from what such calls took, or from `flops` as long as there was none."""
+    open_ended: bool = False
+    """Whether a loop ends when its own condition says so: it may take far fewer operations."""
+
+
+def cost(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Cost:
+    """What the service predicts for ``fun(*args, **kwargs)``, transformed or not. Nothing is run."""
+    if active_trace() is not None:
+        raise TracingError(at_user_line("cost sends a request, which a traced function cannot"))
+    function = as_remote(fun)
+    plan, _, _ = function._planned(args, kwargs)
+    layout = plan.layout
+    request = service_pb2.RegisterRequest(
+        program=plan.program.data,
+        layouts=[service_pb2.Batch(shared_inputs=layout.shared_inputs, summed_outputs=layout.summed_outputs)],
+    )
+    answer = parsed(service_pb2.RegisterResponse, current_client().call("Register", request.SerializeToString()))
+    found = answer.layout_costs[0] if answer.layout_costs else answer.cost
+    rows = plan.rows
+    return Cost(
+        flops=found.flops.constant + found.flops.per_row * rows,
+        bytes=found.bytes.constant + found.bytes.per_row * rows,
+        nodes=found.nodes,
+        seconds=found.expected_seconds + found.expected_seconds_per_row * rows,
+        open_ended=found.open_ended,
+    )

@@ -1,0 +1,245 @@
+"""Trace tables: every intermediate value of a function with its tangents or adjoints, computed by the service."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from gradwire.calls.capture import Captures
+from gradwire.calls.template import call_of, leaf_type
+from gradwire.connection.client import current_client, parsed
+from gradwire.errors import TracingError
+from gradwire.tracing.locations import Location, at_user_line
+from gradwire.tracing.promotion import as_type
+from gradwire.tracing.tracer import Captured, active_trace
+from gradwire.tracing.trees import flatten
+from gradwire.transformations.remote import Remote, as_remote
+from gradwire.transformations.steps import GradStep, JacobianStep, VjpStep, refuse
+from gradwire.transformations.vmap import VmapStep
+from gradwire.v1 import service_pb2, tensor_pb2
+from gradwire.wire.programs import encode_program
+from gradwire.wire.requests import explain_parts, join
+from gradwire.wire.tensors import OutgoingTensor, read_array
+from gradwire_engine.program import JacobianMode, Program
+from gradwire_engine.types import TensorType
+
+Mode = Literal["forward", "reverse"]
+_WIDEST_CELL: Final = 36
+_FIRST_VALUE: Final = "first value that is not finite"
+_FIRST_DERIVATIVE: Final = "first {} that is not finite"
+_CELL: Final = "text-align: left; padding: 0 0.8em 0 0; font-family: monospace; white-space: pre"
+_MARKED: Final = "background: #c62828; color: #ffffff"
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """One value: how it is computed, what it is, and its derivative in each column (None where it has none)."""
+
+    name: str
+    expression: str
+    result: Any
+    derivatives: tuple[Any, ...]
+    first_non_finite: bool
+    """The first value, in order of computation, that holds a NaN or an infinity."""
+    first_non_finite_derivative: bool
+    """The same of its derivatives, in the order of the mode."""
+    line: Location | None = None
+    """The user's line that computes it, where it is known."""
+
+
+@dataclass(frozen=True)
+class TraceTable:
+    """The table; ``print`` shows it, and so do notebooks."""
+
+    rows: tuple[TraceRow, ...]
+    columns: tuple[str, ...]
+    mode: Mode
+    outputs: tuple[int, ...]
+    """The rows that are returned."""
+
+    def __str__(self) -> str:
+        heading = self._heading()
+        lines = [self._cells(place, row) for place, row in enumerate(self.rows)]
+        widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
+        texts = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [heading, *lines]
+        ]
+        texts.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join(text.rstrip() for text in texts)
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook: the first value and derivative that are not finite stand out."""
+        heading = "".join(_html_cell("th", text) for text in self._heading())
+        lines = []
+        for place, row in enumerate(self.rows):
+            marked = {2} if row.first_non_finite else set()
+            if row.first_non_finite_derivative:
+                marked.update(3 + i for i, one in enumerate(row.derivatives) if one is not None and not _finite(one))
+            cells = "".join(_html_cell("td", text, i in marked) for i, text in enumerate(self._cells(place, row)))
+            lines.append(f"<tr>{cells}</tr>")
+        return f"<table><thead><tr>{heading}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+    def _heading(self) -> list[str]:
+        return ["value", "is", "result", *self.columns, *(["line"] if self._has_lines else []), ""]
+
+    def _cells(self, place: int, row: TraceRow) -> list[str]:
+        expression = "input" if row.expression == row.name else row.expression
+        lines = [_line_text(row.line)] if self._has_lines else []
+        derivatives = [_shown(one) for one in row.derivatives]
+        return [row.name, expression, _shown(row.result), *derivatives, *lines, self._remark(place, row)]
+
+    @property
+    def _has_lines(self) -> bool:
+        return any(row.line is not None for row in self.rows)
+
+    def _remark(self, place: int, row: TraceRow) -> str:
+        remarks = ["returned"] if place in self.outputs else []
+        if row.first_non_finite:
+            remarks.append(_FIRST_VALUE)
+        if row.first_non_finite_derivative:
+            remarks.append(_FIRST_DERIVATIVE.format("tangent" if self.mode == "forward" else "adjoint"))
+        return ", ".join(remarks)
+
+
+def _html_cell(kind: str, text: str, is_marked: bool = False) -> str:
+    style = f"{_CELL}; {_MARKED}" if is_marked else _CELL
+    return f'<{kind} style="{style}">{html.escape(text)}</{kind}>'
+
+
+def _line_text(line: Location | None) -> str:
+    if line is None:
+        return ""
+    return f"{line.short}  {_cut(line.text)}".rstrip()
+
+
+def _finite(value: Any) -> bool:
+    return bool(np.isfinite(value).all())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST_CELL else text[: _WIDEST_CELL - 1] + "…"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    text = np.array2string(np.asarray(value), precision=6, threshold=8, edgeitems=2, separator=", ").replace("\n", "")
+    return _cut(text)
+
+
+def explain(fun: Callable[..., Any], *args: Any, mode: str | None = None, seeds: Any = None) -> TraceTable:
+    """Every intermediate value of `fun` at `args`, with its tangents (forward) or adjoints (reverse).
+
+    `mode`: "forward" (the default for a plain function) or "reverse". `seeds`: the tangents of the arguments in a tuple
+    (forward), or the cotangents of the result (reverse), nested alike; without them there is one column for each unit
+    seed. Of a transformed function, the table is that of the function inside; functions made by `vmap` are refused.
+    """
+    return explain_remote(as_remote(fun), args, mode=mode, seeds=seeds)
+
+
+def explain_remote(function: Remote, args: tuple[Any, ...], *, mode: str | None, seeds: Any) -> TraceTable:
+    """The table of the function inside `function`."""
+    if active_trace() is not None:
+        raise TracingError(at_user_line("explain sends a request, which a traced function cannot"))
+    if any(isinstance(step, VmapStep) for step in function._steps):
+        raise refuse("explain shows one example; pass the function without vmap, and one row")
+    wanted = mode or _mode_of(function)
+    if wanted not in ("forward", "reverse"):
+        raise refuse(f"explain: mode is {mode!r}; it is 'forward' or 'reverse'")
+    chosen: Mode = "forward" if wanted == "forward" else "reverse"
+    base = Remote(function._function)
+    leaves, tree = flatten((args, {}))
+    call = call_of(leaves, tree, base.leaf_names(tree))
+    remembered, arrangement = base.arranged(call)
+    constants = remembered.state[1]
+    inputs = [_tensor(leaf, type) for leaf, type in zip(leaves, call.types, strict=True)]
+    inputs += [OutgoingTensor.inline(constant.data) for constant in constants]
+    request = explain_parts(
+        program=encode_program(Program(arrangement.graph)),
+        inputs=inputs,
+        mode=chosen,
+        seeds=_seeds(seeds, chosen, tree.children[0], call.types, arrangement, remembered),
+    )
+    data = current_client().call("Explain", join(request))
+    return _table(parsed(service_pb2.ExplainResponse, data), chosen, _lines_of_values(remembered.captures))
+
+
+def _lines_of_values(captures: Captures) -> list[Location | None]:
+    """For each value of the graph the user's line that it comes from."""
+    lines: list[Location | None] = [None] * len(captures.graph.inputs)
+    for node, line in zip(captures.graph.nodes, captures.lines, strict=True):
+        lines += [line] * len(node.results)
+    return lines
+
+
+def _mode_of(function: Remote) -> Mode:
+    for step in function._steps:
+        if isinstance(step, (GradStep, VjpStep)) or (
+            isinstance(step, JacobianStep) and step.mode is JacobianMode.REVERSE
+        ):
+            return "reverse"
+    return "forward"
+
+
+def _tensor(leaf: Any, type: TensorType) -> OutgoingTensor:
+    return OutgoingTensor.inline(np.asarray(leaf, dtype=type.dtype.numpy).reshape(type.shape))
+
+
+def _seeds(
+    seeds: Any, mode: Mode, arguments: Any, types: tuple[TensorType, ...], arrangement: Any, remembered: Any
+) -> list[OutgoingTensor]:
+    """The seeds as the wire wants them: one for each input or output of the graph, zeros where none is given."""
+    if seeds is None:
+        return []
+    tree = arguments if mode == "forward" else arrangement.result
+    wanted = types if mode == "forward" else arrangement.graph.output_types
+    found = []
+    for leaf, type, path in zip(tree.leaves_of(seeds, "explain: seeds"), wanted, tree.paths("seeds"), strict=True):
+        if leaf is None:
+            array = np.zeros(type.shape, dtype=type.dtype.numpy)
+        elif isinstance(leaf, (bool, int, float)):
+            array = as_type(leaf, type.dtype.numpy)
+        else:
+            array = np.asarray(leaf)
+        if leaf_type(array, path) != type:
+            raise refuse(f"explain: {path} is {leaf_type(array, path)}, expected {type}")
+        found.append(_tensor(array, type))
+    if mode == "forward":
+        carried = [one for one in remembered.captures.captured if isinstance(one, Captured)]
+        found += [OutgoingTensor.inline(np.zeros(one.type.shape, dtype=one.type.dtype.numpy)) for one in carried]
+    return found
+
+
+def _table(response: Any, mode: Mode, lines: Sequence[Location | None]) -> TraceTable:
+    """The service's table, with the user's lines unless it has other values than the graph that was sent."""
+    known = lines if len(lines) == len(response.rows) else [None] * len(response.rows)
+    rows = tuple(
+        TraceRow(
+            row.name,
+            row.expression,
+            _value(row.result),
+            tuple([_derivative(one) for one in row.derivatives]),
+            row.first_non_finite,
+            row.first_non_finite_derivative,
+            line,
+        )
+        for row, line in zip(response.rows, known, strict=True)
+    )
+    return TraceTable(rows, tuple(response.columns), mode, tuple(response.outputs))
+
+
+def _value(tensor: tensor_pb2.Tensor) -> Any:
+    data = tensor.SerializeToString()
+    array = read_array(data, 0, len(data))
+    return array if array.shape else array[()]
+
+
+def _derivative(tensor: tensor_pb2.Tensor) -> Any:
+    """None where the value has no derivative: there are no data though the shape asks for some."""
+    if tensor.dtype not in (tensor_pb2.DTYPE_FLOAT32, tensor_pb2.DTYPE_FLOAT64):
+        return None
+    return _value(tensor)

@@ -1,0 +1,1 @@
+"""The reference executor: numpy, node by node. It is the meaning of the ops."""

@@ -1,0 +1,1 @@
+"""scan: a graph applied step by step; its rules, one file for each transform."""

@@ -1,0 +1,285 @@
+"""What the front keeps so that clients need not send it again: prepared programs, refusals, and constants.
+
+All of it is a cache: a client that misses something sends it. Each store is bounded by bytes and by count, for each
+tenant by its share of both; the least recently used goes first, that of the tenant which holds most. Nothing is ever
+kept under an id or digest that was not computed here from the bytes. All methods may be called from any thread; each is
+as quick as a dictionary, but for `Constants.add`, which hashes and copies what it is given.
+
+A constant in use outlives its eviction: whoever uses it holds it, from `hold` to `drop`, and its memory file is closed
+after the last one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from gradwire_engine.program import Layout
+from gradwire_engine.types import TensorType
+from gradwire_server.ipc.arena import memory_file, seal
+from gradwire_server.ipc.messages import Bytes, Constant
+from gradwire_server.refusal import Refusal
+
+SMALL_BYTES: Final = 64 << 10
+"""Constants up to this size are kept as bytes: a memory file costs a descriptor here and in every worker."""
+
+_LAYOUTS: Final = 64
+_MAX_REFUSALS: Final = 1000
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class BoundedStore(Generic[Key, Value]):
+    """Least recently used first, bounded by bytes and count, in all and for each tenant. Not synchronised."""
+
+    def __init__(self, *, max_bytes: int, max_count: int, tenant_share: float) -> None:
+        self._bounds = (max_bytes, max_count)
+        self._share = (max_bytes * tenant_share, max(1.0, max_count * tenant_share))
+        self._entries: dict[str, OrderedDict[Key, tuple[Value, int]]] = {}
+        self._held: dict[str, int] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept."""
+        return sum(self._held.values())
+
+    def __len__(self) -> int:
+        return sum([len(mine) for mine in self._entries.values()])
+
+    def get(self, tenant: str, key: Key) -> Value | None:
+        """What the tenant keeps under the key, now the most recently used."""
+        mine = self._entries.get(tenant)
+        entry = mine.get(key) if mine is not None else None
+        if mine is None or entry is None:
+            return None
+        mine.move_to_end(key)
+        return entry[0]
+
+    def put(self, tenant: str, key: Key, value: Value, nbytes: int) -> list[Value]:
+        """Keep a value, or a new size of one; what had to go for it, perhaps the value itself."""
+        if nbytes > min(self._bounds[0], self._share[0]):
+            return [value]
+        mine = self._entries.setdefault(tenant, OrderedDict())
+        _, before = mine.pop(key, (None, 0))
+        mine[key] = (value, nbytes)
+        self._held[tenant] = self._held.get(tenant, 0) + nbytes - before
+        evicted = []
+        while self._held[tenant] > self._share[0] or len(self._entries[tenant]) > self._share[1]:
+            evicted.append(self._evict(tenant))
+        while self.nbytes > self._bounds[0] or len(self) > self._bounds[1]:
+            evicted.append(self._evict(max(self._held, key=lambda name: self._held[name])))
+        for name in [name for name, entries in self._entries.items() if not entries]:
+            del self._entries[name], self._held[name]
+        return evicted
+
+    def _evict(self, tenant: str) -> Value:
+        _, (value, nbytes) = self._entries[tenant].popitem(last=False)
+        self._held[tenant] -= nbytes
+        return value
+
+
+class Prepared(Protocol):
+    """What is kept of a program in one layout: all that matters here is its size."""
+
+    @property
+    def prepared(self) -> Any: ...
+
+
+Kept = TypeVar("Kept", bound=Prepared)
+
+
+class _Program(Generic[Kept]):
+    """A program's bytes, and what was prepared of it, by layout."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.layouts: OrderedDict[Layout, Kept] = OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data) + sum([len(one.prepared.plan) for one in self.layouts.values()])
+
+
+class Programs(Generic[Kept]):
+    """Programs by id, each with what was prepared of it; and, for a while, why others were refused."""
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        max_count: int,
+        tenant_share: float,
+        refusal_seconds: float,
+        clock: Callable[[], float],
+        on_evict: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store: BoundedStore[str, _Program[Kept]] = BoundedStore(
+            max_bytes=max_bytes, max_count=max_count, tenant_share=tenant_share
+        )
+        self._refusals: OrderedDict[tuple[str, Layout], tuple[Refusal, float]] = OrderedDict()
+        self._refusal_seconds = refusal_seconds
+        self._clock = clock
+        self._on_evict = on_evict
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of programs and plans kept."""
+        with self._lock:
+            return self._store.nbytes
+
+    def find(self, tenant: str, program_id: str, layout: Layout) -> Kept | None:
+        """What was prepared of a program for this layout."""
+        with self._lock:
+            program = self._store.get(tenant, program_id)
+            return None if program is None else program.layouts.get(layout)
+
+    def program(self, tenant: str, program_id: str) -> bytes | None:
+        """A program's bytes."""
+        with self._lock:
+            program = self._store.get(tenant, program_id)
+            return None if program is None else program.data
+
+    def keep(self, tenant: str, program_id: str, data: bytes, layout: Layout, prepared: Kept) -> Kept:
+        """Keep what was prepared; what is kept already, if another thread was first."""
+        with self._lock:
+            program = self._store.get(tenant, program_id) or _Program(data)
+            kept = program.layouts.setdefault(layout, prepared)
+            while len(program.layouts) > _LAYOUTS:
+                program.layouts.popitem(last=False)
+            evicted = self._store.put(tenant, program_id, program, program.nbytes)
+        for _ in evicted:
+            self._on_evict()
+        return kept
+
+    def refusal(self, program_id: str, layout: Layout) -> Refusal | None:
+        """Why the program was refused, if that was not long ago."""
+        with self._lock:
+            known = self._refusals.get((program_id, layout))
+            if known is None:
+                return None
+            refusal, until = known
+            if self._clock() < until:
+                return refusal.copy()
+            del self._refusals[program_id, layout]
+            return None
+
+    def refuse(self, program_id: str, layout: Layout, refusal: Refusal) -> None:
+        """Remember that the program was refused."""
+        with self._lock:
+            self._refusals[program_id, layout] = (refusal.copy(), self._clock() + self._refusal_seconds)
+            self._refusals.move_to_end((program_id, layout))
+            while len(self._refusals) > _MAX_REFUSALS:
+                self._refusals.popitem(last=False)
+
+
+class StoredConstant:
+    """A constant: its bytes, or a sealed memory file. `users` and `is_kept` belong to the store."""
+
+    __slots__ = ("constant", "content", "digest", "is_kept", "nbytes", "type", "users")
+
+    def __init__(self, digest: bytes, type: TensorType, data: Bytes) -> None:
+        self.digest = digest
+        self.type = type
+        self.nbytes = len(data)
+        self.content: bytes | None = None
+        self.constant: Constant | None = None
+        if len(data) <= SMALL_BYTES:
+            self.content = bytes(data)
+        else:
+            self.constant = Constant(digest=digest, nbytes=len(data), fileno=_sealed(data))
+        self.users = 0
+        self.is_kept = True
+
+    def close(self) -> None:
+        """Close the memory file, if there is one."""
+        if self.constant is not None:
+            os.close(self.constant.fileno)
+
+
+class Constants:
+    """Constants by digest. `on_evict(digest)` is called for each that goes and that a worker may have mapped."""
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        max_count: int,
+        tenant_share: float,
+        on_evict: Callable[[bytes], None] = lambda digest: None,
+    ) -> None:
+        self._store: BoundedStore[bytes, StoredConstant] = BoundedStore(
+            max_bytes=max_bytes, max_count=max_count, tenant_share=tenant_share
+        )
+        self._on_evict = on_evict
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of constants kept."""
+        with self._lock:
+            return self._store.nbytes
+
+    def hold(self, tenant: str, digest: bytes, type: TensorType) -> StoredConstant | None:
+        """The constant, to be `drop`ped after use; None where none of that type and digest is known."""
+        with self._lock:
+            found = self._store.get(tenant, digest)
+            if found is None or found.type != type:
+                return None
+            found.users += 1
+            return found
+
+    def add(self, tenant: str, digest: bytes, type: TensorType, data: Bytes) -> StoredConstant:
+        """Keep a constant whose digest has been checked, and hold it as `hold` does."""
+        with self._lock:
+            known = self._store.get(tenant, digest)
+            if known is not None:
+                known.users += 1
+                return known
+        mine = StoredConstant(digest, type, data)
+        with self._lock:
+            known = self._store.get(tenant, digest)
+            kept = known or mine
+            kept.users += 1
+            evicted = [] if known else self._store.put(tenant, digest, mine, mine.nbytes)
+            for one in evicted:
+                one.is_kept = False
+            closing = [one for one in evicted if not one.users]
+        if kept is not mine:
+            mine.close()
+        self._forget(evicted, closing)
+        return kept
+
+    def drop(self, constant: StoredConstant) -> None:
+        """The holder needs it no longer."""
+        with self._lock:
+            constant.users -= 1
+            closing = not constant.users and not constant.is_kept
+        if closing:
+            constant.close()
+
+    def _forget(self, evicted: list[StoredConstant], closing: list[StoredConstant]) -> None:
+        for one in evicted:
+            if one.constant is not None:
+                self._on_evict(one.digest)
+        for one in closing:
+            one.close()
+
+
+def _sealed(data: Bytes) -> int:
+    """A sealed memory file with this content."""
+    fileno = memory_file("gradwire-constant", 0)
+    try:
+        at = 0
+        view = memoryview(data)
+        while at < len(view):
+            at += os.write(fileno, view[at:])
+        seal(fileno, content=True)
+    except BaseException:
+        os.close(fileno)
+        raise
+    return fileno

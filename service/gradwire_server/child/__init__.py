@@ -1,0 +1,1 @@
+"""What runs inside the child processes. Nothing here, and nothing that it imports, knows gRPC."""

@@ -1,0 +1,345 @@
+"""From the queue to a worker and back: leader and followers.
+
+A request is served by the thread that brought it. If a worker is idle the thread takes it and runs the request there
+itself, without a hop. If none is, the thread waits; when a worker becomes idle, whoever released it picks the next
+batch and wakes one of its members, the leader, which runs the whole batch and hands the others their answers. Requests
+without a thread of their own (items of streams) are led by a thread of `launch`.
+
+What is promised:
+- Deadlines fire apart from dispatch: each waiting thread wakes at its own deadline, whatever the workers do. What has
+  not begun then never begins.
+- A batch that fails or loses its worker runs again, member by member, so only the guilty one fails. Alone, a request
+  whose worker was killed from outside is tried again three times, then WORKER_LOST.
+- Every accepted request gets exactly one outcome, and its worker is released before its followers are woken.
+
+Worst case of a wait: the request's deadline, plus, for a leader, the task's time limit. One lock guards queues, states
+and predictions; it is never held while a task runs or an answer is built.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol
+
+from gradwire_server.config import Limit
+from gradwire_server.ipc.messages import TaskFailed, WorkerLost
+from gradwire_server.refusal import Refusal, from_task, internal
+from gradwire_server.scheduling.job import Job, Lead, State, Worker
+from gradwire_server.scheduling.queues import Batch, QueueFull, Queues
+
+FOREIGN_DEATHS: Final = 3
+"""How often a request that runs alone is tried again because its worker was killed from outside."""
+
+_LEAST_RETRY_SECONDS: Final = 0.05
+
+_log = logging.getLogger(__name__)
+
+
+class Pool(Protocol):
+    """Where workers are lent; neither method blocks. `release` may call `Dispatcher.on_idle`."""
+
+    def acquire(self, *, short: bool, plan_id: str = "") -> Worker | None: ...
+
+    def release(self, worker: Any, /) -> None: ...
+
+
+class Observer(Protocol):
+    """Who counts."""
+
+    def batch(self, mode: str, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None: ...
+
+
+class Dispatcher:
+    """Runs jobs on the pool's workers. `workers` is how many there are. All methods may be called from any thread.
+
+    `launch` runs a function on some thread soon. `refuse_full(full, seconds)` makes the refusal of a request that finds
+    no room; `seconds` is when there may be some. `settle(job)` is called once for every job, when neither a queue nor a
+    worker has anything to do with it any longer: before its outcome is known to who brought it, or, where that one gave
+    up, later.
+    """
+
+    def __init__(
+        self,
+        *,
+        queues: Queues[Job],
+        pool: Pool,
+        workers: int,
+        clock: Callable[[], float],
+        task_timeout: Limit,
+        worker_memory: Limit,
+        short_seconds: float,
+        queue_delay: float,
+        launch: Callable[[Callable[[], None]], object],
+        refuse_full: Callable[[QueueFull, float], Refusal],
+        settle: Callable[[Job], None],
+        observer: Observer,
+    ) -> None:
+        self._queues = queues
+        self._pool = pool
+        self._workers = workers
+        self._clock = clock
+        self._task_timeout = task_timeout
+        self._worker_memory = worker_memory
+        self._short_seconds = short_seconds
+        self._queue_delay = queue_delay
+        self._launch = launch
+        self._refuse_full = refuse_full
+        self._settle = settle
+        self._observer = observer
+        self._lock = threading.Lock()
+
+    # For those who bring requests
+
+    def run(self, job: Job, before_waiting: Callable[[], object] = lambda: None) -> bytes:
+        """Run the job and return its answer, or raise its Refusal.
+
+        `before_waiting` is called if the job is not run by this thread at once; `cancel` may be called from then on.
+        """
+        inbox: SimpleQueue[None] = SimpleQueue()
+        job.wake = lambda: inbox.put(None)
+        job.has_thread = True
+        lead = self._submit(job)
+        if lead is not None:
+            self._run_batch(lead)
+        else:
+            before_waiting()
+        while job.outcome is None:
+            try:
+                inbox.get(timeout=max(0.0, self.wake_at(job) - self._clock()))
+            except Empty:
+                self.tick(job)
+            lead = job.lead
+            if lead is not None:  # only then: another thread may be setting it
+                job.lead = None
+                self._run_batch(lead)
+        if isinstance(job.outcome, Refusal):
+            raise job.outcome
+        return job.outcome
+
+    def start(self, job: Job, done: Callable[[], None]) -> None:
+        """Run the job on other threads, and call `done` once when it has its outcome. Refusal where it is not taken.
+
+        Who starts a job calls `tick` at the time that `wake_at` says.
+        """
+        job.wake = done
+        self._submit(job)
+
+    def wake_at(self, job: Job) -> float:
+        """When something is due for this job that nobody else does."""
+        return job.deadline if job.ready_at <= self._clock() else min(job.deadline, job.ready_at)
+
+    def tick(self, job: Job) -> None:
+        """Do what is due: give the job up if it is late, run its line if it has waited long enough for others."""
+        now = self._clock()
+        if now >= job.deadline:
+            waited = f"the deadline passed {now - job.submitted_at:.3g} s after the request was queued"
+            if not self._withdraw(job, State.WAITING, Refusal("EXPIRED_IN_QUEUE", f"{waited}; it did not run")):
+                self._withdraw(job, State.RUNNING, Refusal("EXPIRED_WHILE_RUNNING", f"{waited}; it is running"))
+        else:
+            self.on_idle()
+
+    def withdraw(self, job: Job, refusal: Refusal) -> bool:
+        """End a job that has not begun; False if it has."""
+        return self._withdraw(job, State.WAITING, refusal)
+
+    def cancel(self, job: Job) -> None:
+        """Nobody waits for the job any longer. What has begun runs on, for others or for nobody."""
+        refusal = Refusal("CANCELLED", "the client has cancelled the call")
+        if not self._withdraw(job, State.WAITING, refusal):
+            self._withdraw(job, State.RUNNING, refusal)
+
+    def on_idle(self) -> None:
+        """A worker may have become available, or a line ripe."""
+        if not len(self._queues):  # whoever queues something after this looks for workers after that
+            return
+        with self._lock:
+            leads = self._assign(self._clock())
+        self._wake(leads)
+
+    @property
+    def queued_requests(self) -> int:
+        """How many requests wait."""
+        return len(self._queues)
+
+    @property
+    def queued_seconds(self) -> float:
+        """Predicted worker-seconds of what waits."""
+        return self._queues.seconds
+
+    # Into the queue, and out of it
+
+    def _submit(self, job: Job) -> Lead | None:
+        """Queue the job and start what can start; what this thread is to lead, if anything."""
+        try:
+            with self._lock:
+                now = job.submitted_at = self._clock()
+                leads = self._without_queue(job, now)
+                if not leads:
+                    self._refuse_infeasible(job, now)
+                    job.ready_at = now + self._queue_delay
+                    self._push(job)
+                    leads = self._assign(now)
+                own, job.lead = job.lead, None
+        except Refusal:
+            self._settle(job)
+            raise
+        self._wake([lead for lead in leads if lead is not own])
+        return own
+
+    def _without_queue(self, job: Job, now: float) -> list[Lead]:
+        """The short way: nobody waits and a worker is idle."""
+        if len(self._queues) or self._queue_delay:
+            return []
+        seconds = job.prediction.seconds(job.rows)
+        worker = self._pool.acquire(short=seconds < self._short_seconds, plan_id=job.work.plan_id)
+        return [] if worker is None else [self._begin((job,), job.rows, worker, now)]
+
+    def _refuse_infeasible(self, job: Job, now: float) -> None:
+        """A job that has to wait, and that would not be done in time as far as is known, is refused at once."""
+        if job.prediction.is_measured:
+            seconds = self._queues.seconds / self._workers + job.prediction.seconds(job.rows)
+            if now + seconds > job.deadline:
+                raise Refusal(
+                    "DEADLINE_INFEASIBLE",
+                    f"the deadline is in {job.deadline - now:.3g} s; queue and run take about {seconds:.3g} s",
+                    details={"predicted_seconds": f"{seconds:.6g}"},
+                )
+
+    def _push(self, job: Job) -> None:
+        try:
+            self._queues.push(job)
+        except QueueFull as full:
+            retry_after = max(_LEAST_RETRY_SECONDS, self._queues.seconds / self._workers / 2)
+            raise self._refuse_full(full, retry_after) from None
+        job.state = State.WAITING
+
+    def _assign(self, now: float) -> list[Lead]:
+        """Give batches to idle workers until there are no more of the one or the other. With the lock held."""
+        leads = []
+        while len(self._queues):
+            chosen = self._chosen(now)
+            if chosen is None:
+                break
+            batch, worker = chosen
+            self._queues.take(batch)
+            leads.append(self._begin(batch.members, batch.rows, worker, now))
+        return leads
+
+    def _chosen(self, now: float) -> tuple[Batch[Job], Worker] | None:
+        batch = self._queues.choose(now)
+        if batch is None:
+            return None
+        worker = self._pool.acquire(short=batch.is_short, plan_id=batch.members[0].work.plan_id)
+        if worker is None and not batch.is_short:
+            batch = self._queues.choose(now, short_only=True)
+            if batch is not None:
+                worker = self._pool.acquire(short=True, plan_id=batch.members[0].work.plan_id)
+        return None if batch is None or worker is None else (batch, worker)
+
+    @staticmethod
+    def _begin(members: tuple[Job, ...], rows: int, worker: Worker, now: float) -> Lead:
+        lead = Lead(members, rows, worker)
+        for job in members:
+            job.state = State.RUNNING
+            job.started_at = now
+        if lead.leader is not None:
+            lead.leader.state = State.LEADING
+            lead.leader.lead = lead
+        return lead
+
+    def _withdraw(self, job: Job, state: State, refusal: Refusal) -> bool:
+        """End the job if it is in this state."""
+        with self._lock:
+            if job.state is not state:
+                return False
+            if state is State.WAITING:
+                self._queues.remove(job)
+            job.end(refusal)
+        if state is State.WAITING:
+            self._settle(job)
+        job.wake()
+        return True
+
+    def _wake(self, leads: Sequence[Lead]) -> None:
+        """Have each batch run by its leader, or by a thread of `launch` where no member has one."""
+        for lead in leads:
+            if lead.leader is not None:
+                lead.leader.wake()
+            else:
+                self._launch(functools.partial(self._run_batch, lead))
+
+    # On a worker
+
+    def _run_batch(self, lead: Lead) -> None:
+        """Run a batch on its worker, on this thread, and give every member its outcome or another turn."""
+        outcomes: Sequence[bytes | Refusal | None]
+        try:
+            outcomes = self._computed(lead)
+        except (TaskFailed, WorkerLost) as error:
+            outcomes = self._after_failure(lead, error)
+        except Exception as error:
+            _log.error("a batch failed", exc_info=error)
+            outcomes = self._after_failure(lead, error)
+        finally:
+            self._pool.release(lead.worker)
+        if len(outcomes) == 1 and outcomes[0] is not None and lead.leader is not None:
+            self._settle(lead.leader)  # nobody else knows of this job, and its thread is this one
+            lead.leader.end(outcomes[0])
+            return
+        abandoned, ended = [], []
+        with self._lock:
+            for job, outcome in reversed(list(zip(lead.members, outcomes, strict=True))):
+                if job.state is State.DONE:
+                    abandoned.append(job)
+                elif outcome is not None:
+                    job.end(outcome)
+                    ended.append(job)
+                else:
+                    job.solo = True
+                    job.state = State.WAITING
+                    self._queues.push_back(job)
+            leads = self._assign(self._clock()) if None in outcomes else []
+        for job in abandoned + ended:
+            self._settle(job)
+        for job in ended:
+            job.wake()
+        self._wake(leads)
+
+    def _computed(self, lead: Lead) -> list[bytes | Refusal]:
+        work = lead.members[0].work
+        started = self._clock()
+        result = lead.worker.run(work.task(lead.members), self._task_timeout.value)
+        answers = work.answers(result, lead.members)
+        seconds = self._clock() - started
+        with self._lock:
+            work.prediction.measured(lead.rows, seconds)
+        waited = [job.started_at - job.submitted_at for job in lead.members]
+        self._observer.batch(work.mode, lead.rows, result.compute_seconds, waited)
+        return answers
+
+    def _after_failure(self, lead: Lead, error: Exception) -> list[Refusal | None]:
+        """What each member gets: None means another turn, alone."""
+        if len(lead.members) > 1:
+            return [None] * len(lead.members)
+        (job,) = lead.members
+        if isinstance(error, TaskFailed):
+            return [from_task(error)]
+        if not isinstance(error, WorkerLost):
+            return [internal(repr(error))]
+        if error.cause == "killed":
+            job.deaths += 1
+            if job.deaths <= FOREIGN_DEATHS:
+                return [None]
+        return [self._lost(error, job)]
+
+    def _lost(self, error: WorkerLost, job: Job) -> Refusal:
+        limit = {"time_limit": self._task_timeout, "memory_limit": self._worker_memory}.get(error.cause)
+        if limit is not None:
+            reason, what = f"TASK_{error.cause.upper()}", error.cause.replace("_", " ")
+            return Refusal(reason, f"the task went over its {what}: {limit}; send fewer rows", details=limit.details())
+        tries = f", {job.deaths} times" if job.deaths else ""
+        return Refusal("WORKER_LOST", f"the worker died while it ran this request alone{tries}", log=str(error))

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradwire_server.child.limits import (
+    BLAS_THREAD_VARIABLES,
+    EXIT_OUT_OF_MEMORY,
+    available_memory,
+    available_processors,
+    child_environment,
+)
+
+MIB = 1 << 20
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux enforces it, other systems do not")
+
+
+def machine(root: Path, *, mounts: str, groups: str, files: dict[str, str]) -> Path:
+    """A root directory that says these things about cgroups."""
+    for name, text in {"proc/self/mountinfo": mounts, "proc/self/cgroup": groups, **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+VERSION_2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+VERSION_1 = (
+    "31 23 0:28 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755\n"
+    "32 31 0:29 {inside} /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+    "33 31 0:30 {inside} /sys/fs/cgroup/memory rw,nosuid shared:10 - cgroup cgroup rw,memory\n"
+)
+
+
+def test_the_tightest_cgroup_on_the_way_up_counts(tmp_path: Path) -> None:
+    root = machine(
+        tmp_path,
+        mounts=VERSION_2,
+        groups="0::/kubepods/pod1/box\n",
+        files={
+            "sys/fs/cgroup/kubepods/pod1/box/cpu.max": "max 100000\n",
+            "sys/fs/cgroup/kubepods/pod1/box/memory.max": "max\n",
+            "sys/fs/cgroup/kubepods/pod1/cpu.max": "50000 100000\n",
+            "sys/fs/cgroup/kubepods/pod1/memory.max": f"{512 * MIB}\n",
+            "sys/fs/cgroup/kubepods/memory.max": f"{900 * MIB}\n",
+        },
+    )
+    assert available_processors(root) == 1
+    assert available_memory(root) == 512 * MIB
+
+
+def test_version_1_is_read_where_the_container_is_mounted(tmp_path: Path) -> None:
+    root = machine(
+        tmp_path,
+        mounts=VERSION_1.format(inside="/docker/abc"),
+        groups="9:name=systemd:/docker/abc\n5:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n",
+        files={
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "50000\n",
+            "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{256 * MIB}\n",
+        },
+    )
+    assert available_processors(root) == 1
+    assert available_memory(root) == 256 * MIB
+
+
+@pytest.mark.parametrize(
+    ("mounts", "groups", "files"),
+    [
+        ("", "", {}),
+        (VERSION_2, "0::/\n", {"sys/fs/cgroup/cpu.max": "max 100000\n", "sys/fs/cgroup/memory.max": "max\n"}),
+        (
+            VERSION_1.format(inside="/"),
+            "5:memory:/\n3:cpu,cpuacct:/\n",
+            {
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+            },
+        ),
+    ],
+    ids=["no cgroups", "version 2", "version 1"],
+)
+def test_without_limits_the_machine_is_what_there_is(
+    tmp_path: Path, mounts: str, groups: str, files: dict[str, str]
+) -> None:
+    root = machine(tmp_path, mounts=mounts, groups=groups, files=files)
+    assert available_processors(root) == PROCESSORS
+    assert available_memory(root) == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_part_of_a_processor_counts_as_one_and_more_than_there_are_as_all(tmp_path: Path) -> None:
+    for quota, expected in (("1000", 1), ("100000", 1), ("100000000", PROCESSORS)):
+        files = {"sys/fs/cgroup/cpu.max": f"{quota} 100000\n"}
+        assert available_processors(machine(tmp_path, mounts=VERSION_2, groups="0::/\n", files=files)) == expected
+
+
+def test_children_get_one_blas_thread_and_no_secrets() -> None:
+    environment = {
+        "PATH": "/bin",
+        "OMP_NUM_THREADS": "64",
+        "GRADWIRE_TOKEN": "secret",
+        "GRPC_VERBOSITY": "debug",
+        "PYTHONPATH": os.pathsep.join(["/here", "/there"]),
+    }
+    child = child_environment(environment)
+    assert {child[name] for name in BLAS_THREAD_VARIABLES} == {"1"}
+    assert "secret" not in child.values()
+    assert "GRPC_VERBOSITY" not in child
+    assert child["PATH"] == "/bin"
+    assert child["PYTHONPATH"].split(os.pathsep)[-2:] == ["/here", "/there"]
+
+
+def run(code: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """Python code in a process with the environment of our children."""
+    command = [sys.executable, "-P", "-c", code]
+    return subprocess.run(
+        command, env=child_environment(), capture_output=True, text=True, timeout=60, check=False, **options
+    )
+
+
+def test_children_find_our_packages_whatever_the_directory(tmp_path: Path) -> None:
+    found = run(
+        "import gradwire_server.ipc.messages, gradwire.wire, os; print(os.environ['OMP_NUM_THREADS'])", cwd=tmp_path
+    )
+    assert found.stdout == "1\n", found.stderr
+
+
+LIMITED = f"""
+import numpy as np
+from gradwire_server.child.limits import limit_memory
+assert limit_memory({256 * MIB})
+for size, fits in ((200, True), (300, False), (200, True), (10**6, False)):
+    try:
+        np.ones(size << 20, np.uint8)
+    except MemoryError:
+        assert not fits, size
+    else:
+        assert fits, size
+"""
+
+
+@linux_only
+def test_memory_above_the_limit_is_refused_and_below_it_goes_on() -> None:
+    assert run(LIMITED).returncode == 0
+
+
+@linux_only
+def test_no_core_is_dumped_with_other_peoples_data() -> None:
+    code = f"""
+import resource
+from gradwire_server.child.limits import limit_memory
+limit_memory({MIB})
+print(resource.getrlimit(resource.RLIMIT_CORE))
+"""
+    assert run(code).stdout == "(0, 0)\n"
+
+
+def test_where_the_system_ignores_the_limit_a_watch_ends_the_process() -> None:
+    code = f"""
+import threading
+import numpy as np
+from gradwire_server.child.limits import watch_memory
+watch_memory({128 * MIB}, interval=0.001)
+held = [np.ones({64 * MIB}, np.uint8)]
+print("within", flush=True)
+held.append(np.ones({128 * MIB}, np.uint8))
+threading.Event().wait(30)
+"""
+    ended = run(code)
+    assert (ended.stdout, ended.returncode) == ("within\n", EXIT_OUT_OF_MEMORY)
+
+
+def test_signals_that_stop_the_front_do_not_stop_a_child_even_if_they_came_before_it_could_ignore_them() -> None:
+    code = """
+import os, signal
+from gradwire_server.child.limits import STOP_SIGNALS, outlive_stop_signals
+signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+for one in STOP_SIGNALS:
+    os.kill(os.getpid(), one)
+outlive_stop_signals()
+for one in STOP_SIGNALS:
+    os.kill(os.getpid(), one)
+print("alive", signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    assert run(code).stdout == "alive set()\n"
+
+
+def test_a_child_whose_front_is_gone_already_ends_at_once() -> None:
+    code = "from gradwire_server.child.limits import end_with_parent; end_with_parent({}); print('alive')"
+    assert run(code.format(os.getpid())).stdout == "alive\n"
+    assert run(code.format(1)).stdout == ""
+
+
+def test_the_descriptor_limit_is_raised_as_far_as_allowed() -> None:
+    code = """
+import resource
+from gradwire_server.child.limits import raise_descriptor_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300))
+print(raise_descriptor_limit(), resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    assert run(code).stdout == "300 (300, 300)\n"
+
+
+@linux_only
+def test_the_kernel_is_told_to_end_children_before_the_front() -> None:
+    code = """
+from gradwire_server.child.limits import volunteer_for_oom
+volunteer_for_oom()
+print(open("/proc/self/oom_score_adj").read())
+"""
+    assert run(code).stdout.strip() == "900"
