@@ -28,7 +28,6 @@ from gradwire_server.admission.admission import Admission, Ledger, Phase
 from gradwire_server.admission.explain import Explanation
 from gradwire_server.admission.ready_program import Evaluation, EvaluationLimits
 from gradwire_server.admission.store import Constants, Programs
-from gradwire_server.child.limits import available_memory, available_processors, raise_descriptor_limit
 from gradwire_server.config import (
     OPTIONS,
     ConfigError,
@@ -40,6 +39,7 @@ from gradwire_server.config import (
     variable,
 )
 from gradwire_server.ipc.messages import PreparedProgram, WorkerLimits
+from gradwire_server.machine import available_memory, available_processors, raise_descriptor_limit
 from gradwire_server.observe.http import HttpServer
 from gradwire_server.observe.logs import set_up
 from gradwire_server.observe.metrics import Metrics
