@@ -25,6 +25,8 @@ _MAGIC = 0x47574652
 _HEADER = struct.Struct("<IIQQ5q")
 _ARGUMENTS = 5
 _BUFFER = 64 << 10
+_MOST_BUFFERS = 1000
+"""That are handed to the system at once; it refuses more than 1,024."""
 _DESCRIPTORS = socket.CMSG_SPACE(16 * struct.calcsize("i"))
 _NOT_INHERITED: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 MAX_PAYLOAD = 1 << 30
@@ -96,6 +98,8 @@ class Channel:
         descriptor: int = NO_DESCRIPTOR,
     ) -> None:
         """Send one frame. ChannelClosed where nobody will read it, TimeoutError where nobody does."""
+        if len(payload) > _MOST_BUFFERS:
+            payload = (b"".join(payload),)
         length = sum([len(part) for part in payload])
         padded = arguments + (0,) * (_ARGUMENTS - len(arguments))
         parts: list[Bytes] = [_HEADER.pack(_MAGIC, kind, length, sequence, *padded), *payload]

@@ -92,6 +92,13 @@ def test_payloads_of_any_size_pass_in_both_directions(ends: tuple[Channel, Chann
     thread.join()
 
 
+def test_a_payload_may_have_more_parts_than_the_system_takes_at_once(ends: tuple[Channel, Channel]) -> None:
+    ours, theirs = ends
+    parts = [b"%d," % number for number in range(3000)]
+    ours.send(Kind.PREPARED, payload=parts)
+    assert bytes(theirs.receive().payload) == b"".join(parts)
+
+
 def test_descriptors_arrive_with_their_own_frames(ends: tuple[Channel, Channel]) -> None:
     ours, theirs = ends
     files = [os.memfd_create(str(number)) for number in range(5)]

@@ -98,6 +98,16 @@ def test_programs_that_differ_in_names_share_a_plan_and_keep_their_names(engine:
     assert engine.prepare(a_program(), Layout(shared_inputs=(0,)), PATIENCE).plan_id != one.plan_id
 
 
+def test_a_program_may_have_many_inputs(engine: Preparing) -> None:
+    builder = GraphBuilder()
+    inputs = [builder.input(f"x{number}", NUMBER) for number in range(600)]
+    total = inputs[0]
+    for one in inputs[1:]:
+        total = total + one
+    program = encode_program(Program(builder.finish([total]), (Grad((0,)),)))
+    assert len(engine.prepare(program, Layout(), PATIENCE).inputs) == 600
+
+
 def test_what_the_engine_refuses_comes_back_with_reason_and_place(engine: Preparing) -> None:
     good = a_program()
     builder = GraphBuilder()
