@@ -29,7 +29,7 @@ from gradwire_server.admission.explain import Explanation
 from gradwire_server.admission.ready_program import Evaluation, EvaluationLimits
 from gradwire_server.admission.store import Constants, Programs
 from gradwire_server.child.limits import available_memory, available_processors, raise_descriptor_limit
-from gradwire_server.config import (
+from gradwire_server.config.table import (
     OPTIONS,
     ConfigError,
     ServerConfig,
