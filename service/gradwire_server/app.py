@@ -28,7 +28,7 @@ from gradwire_server.admission.admission import Admission, Ledger, Phase
 from gradwire_server.admission.explain import Explanation
 from gradwire_server.admission.ready_program import Evaluation, EvaluationLimits
 from gradwire_server.admission.store import Constants, Programs
-from gradwire_server.config import (
+from gradwire_server.config.table import (
     OPTIONS,
     ConfigError,
     ServerConfig,

@@ -22,7 +22,7 @@ from gradwire.wire.tensors import TensorView, tensor_digest
 from gradwire_engine.program import Layout
 from gradwire_server.admission.ready_program import EvaluatePayload, Evaluation, Operand
 from gradwire_server.admission.store import Constants, Programs, StoredConstant
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.processes.limited_jobs import Preparing

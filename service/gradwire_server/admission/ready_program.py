@@ -20,7 +20,7 @@ from gradwire_engine.plan.cost import Bound, Cost
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.store import StoredConstant
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.ipc.messages import PreparedProgram, Task, TaskInput, TaskResult
 from gradwire_server.refusal import Refusal, over_limit
 from gradwire_server.scheduling.job import Job

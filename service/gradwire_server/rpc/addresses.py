@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
-from gradwire_server.config import ConfigError
+from gradwire_server.config.table import ConfigError
 
 
 class StartError(Exception):

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.observe.logs import (
     REQUEST,
     RequestIdentity,

@@ -24,7 +24,7 @@ from gradwire_engine.program import Layout
 from gradwire_server.admission.admission import Admission
 from gradwire_server.admission.explain import ExplainPayload, Explanation
 from gradwire_server.admission.ready_program import Evaluation, task_input
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.refusal import Refusal, from_engine
 from gradwire_server.rpc.health import SERVICE

@@ -25,7 +25,7 @@ from gradwire.wire.responses import stream_error, stream_result_parts
 from gradwire.wire.status import encode_error
 from gradwire_engine.errors import EngineError
 from gradwire_server.admission.admission import Admission, draining
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.observe.logs import log_refusal
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.refusal import Refusal, from_engine, internal, over_limit

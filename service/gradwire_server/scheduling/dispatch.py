@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.ipc.messages import TaskFailed, WorkerLost
 from gradwire_server.refusal import Refusal, from_task, internal
 from gradwire_server.scheduling.job import Job, Lead, State, Worker

@@ -21,7 +21,7 @@ from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.program import Grad, Program
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.app import Server
-from gradwire_server.config import MIB, ServerConfig
+from gradwire_server.config.table import MIB, ServerConfig
 
 SERVICE = "/gradwire.v1.GradientService/"
 SCALAR = TensorType(DType.FLOAT64)

@@ -14,7 +14,7 @@ from gradwire_engine.types import DType
 from gradwire_server.admission.admission import SHARED_BY_VALUE, Admission, Ledger, Phase
 from gradwire_server.admission.ready_program import Evaluation, EvaluationLimits
 from gradwire_server.admission.store import SMALL_BYTES, Constants, Programs, StoredConstant
-from gradwire_server.config import Limit, ServerConfig
+from gradwire_server.config.table import Limit, ServerConfig
 from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.refusal import Refusal

@@ -17,7 +17,7 @@ from gradwire_engine.plan.cost import Bound
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.ready_program import EvaluatePayload, Evaluation, EvaluationLimits
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.ipc.messages import PreparedProgram, RowError, Task, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job

@@ -12,7 +12,7 @@ import pytest
 from tests.server.observe.test_metrics import value
 
 from gradwire.wire.status import StatusDetails, decode_status
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.refusal import INTERNAL_MESSAGE, Refusal
 from gradwire_server.rpc.boundary import Boundary

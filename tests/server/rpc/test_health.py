@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gradwire.v1 import service_pb2_grpc  # noqa: F401  # the descriptors that reflection shows
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.rpc import health
 from gradwire_server.rpc.boundary import Boundary

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gradwire.wire.status import decode_error, decode_status, encode_error
 from gradwire_engine.errors import GraphError, LimitError, UnsupportedError
-from gradwire_server.config import ServerConfig
+from gradwire_server.config.table import ServerConfig
 from gradwire_server.ipc.messages import PrepareRefused, TaskFailed
 from gradwire_server.refusal import (
     INTERNAL_MESSAGE,

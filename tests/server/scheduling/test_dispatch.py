@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from tests.kit.server.fakes import FakeClock, FakeObserver, FakePool, FakeWork, failed
 
-from gradwire_server.config import Limit
+from gradwire_server.config.table import Limit
 from gradwire_server.ipc.messages import WorkerLost
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.dispatch import FOREIGN_DEATHS, Dispatcher

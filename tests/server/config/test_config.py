@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradwire_server.config import (
+from gradwire_server.config.table import (
     GIB,
     MIB,
     OPTIONS,
