@@ -44,7 +44,8 @@ from gradwire_server.observe.http import HttpServer
 from gradwire_server.observe.logs import set_up
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.processes.child_process import StartFailed
-from gradwire_server.processes.limited_jobs import Preparing
+from gradwire_server.processes.limited_jobs import JobLimits
+from gradwire_server.processes.preparers import Preparers
 from gradwire_server.processes.worker_pool import WorkerPool
 from gradwire_server.refusal import Refusal, over_limit
 from gradwire_server.rpc.addresses import StartError, bind, host_and_port, reachable
@@ -93,19 +94,21 @@ class Server:
         )
         self.pool = WorkerPool(
             config.workers,
-            limits=WorkerLimits(memory_bytes=config.worker_memory, arena_bytes=config.worker_arena),
-            program_limits=program_limits,
+            WorkerLimits(memory_bytes=config.worker_memory, arena_bytes=config.worker_arena),
+            program_limits,
             clock=self._clock,
             on_idle=lambda: self.dispatcher.on_idle(),
             on_restart=self._on_restart,
         )
-        self.preparing = Preparing(
-            processes=config.preparers,
-            time_limit=config.prepare_timeout,
-            memory_bytes=config.prepare_memory,
-            waiting_programs=config.waiting_programs,
-            waiting_requests=config.waiting_requests,
-            program_limits=program_limits,
+        self.preparing = Preparers(
+            config.preparers,
+            JobLimits(
+                time=config.limit("prepare_timeout"),
+                memory=config.limit("prepare_memory"),
+                waiting_jobs=config.limit("waiting_programs"),
+                waiting_callers=config.limit("waiting_requests"),
+            ),
+            program_limits,
             clock=self._clock,
             on_restart=self.metrics.worker_restarted,
         )

@@ -23,10 +23,10 @@ from gradwire_engine.program import Layout
 from gradwire_server.admission.ready_program import EvaluatePayload, Evaluation, Operand
 from gradwire_server.admission.store import Constants, Programs, StoredConstant
 from gradwire_server.config.table import Limit
-from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused
+from gradwire_server.ipc.messages import PreparedProgram
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.processes.limited_jobs import Preparing
-from gradwire_server.refusal import Refusal, from_preparing, over_limit
+from gradwire_server.processes.preparers import Preparers
+from gradwire_server.refusal import Refusal, draining, over_limit
 from gradwire_server.scheduling.job import Job
 
 SHARED_BY_VALUE: Final = 4 << 10
@@ -92,7 +92,7 @@ class Admission:
         default_timeout: float,
         programs: Programs[Evaluation],
         constants: Constants,
-        preparing: Preparing,
+        preparing: Preparers,
         ledger: Ledger,
         metrics: Metrics,
         evaluation: Callable[[PreparedProgram, Layout], Evaluation],
@@ -192,11 +192,10 @@ class Admission:
         started = self._clock()
         try:
             prepared = self._preparing.prepare(data, layout, deadline - started, program_id=program_id)
-        except PrepareRefused as error:
-            refusal = from_preparing(error)
-            if error.is_lasting:
+        except Refusal as refusal:
+            if refusal.is_lasting:
                 self._programs.refuse(program_id, layout, refusal)
-            raise refusal from None
+            raise
         except TimeoutError:
             raise Refusal(
                 "EXPIRED_WHILE_PREPARING",
@@ -272,11 +271,6 @@ class Admission:
 
 
 ModeSink = Callable[[str], None]
-
-
-def draining() -> Refusal:
-    """The server is about to end."""
-    return Refusal("SERVER_DRAINING", "the server is shutting down; use another one")
 
 
 def _not_found(missing: Sequence[bytes]) -> Refusal:

@@ -9,11 +9,11 @@ computes; the work is linear in the number of inputs, outputs and requests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from gradwire.wire.requests import MAX_ROWS, SlicedEvaluate
-from gradwire.wire.responses import RowError, RunReport, evaluated_parts, output_head
+from gradwire.wire.responses import RunReport, evaluated_parts, output_head
 from gradwire.wire.tensors import TensorView
 from gradwire_engine.graph import Input
 from gradwire_engine.plan.cost import Bound, Cost
@@ -21,7 +21,8 @@ from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.store import StoredConstant
 from gradwire_server.config.table import Limit
-from gradwire_server.ipc.messages import PreparedProgram, Task, TaskInput, TaskResult
+from gradwire_server.ipc.messages import PreparedProgram
+from gradwire_server.processes.tasks import Task, TaskInput, TaskResult
 from gradwire_server.refusal import Refusal, over_limit
 from gradwire_server.scheduling.job import Job
 from gradwire_server.scheduling.prediction import Prediction
@@ -235,7 +236,7 @@ class Evaluation:
         start = 0
         for job in jobs:
             outputs = self._rows_of(result, job, start)
-            errors = [RowError(one.row - start, one.reason, one.message) for one in result.row_errors]
+            errors = [replace(one, row=one.row - start) for one in result.row_errors]
             mine = [one for one in errors if 0 <= one.row < job.rows] if errors else errors
             report = RunReport(
                 rows,

@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gradwire_server.ipc.failures import limit_details
-
 PREFIX = "GRADWIRE_"
 _OF_THE_CLIENT = frozenset({"GRADWIRE_TARGET", "GRADWIRE_TOKEN"})
 _OF_KUBERNETES = re.compile(r"GRADWIRE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT|PORT_[0-9]+_.*)")
@@ -43,7 +41,14 @@ class Limit(NamedTuple):
 
     def details(self, value: float | None = None) -> dict[str, str]:
         """What belongs to the error of a request that asked for `value`, if that is known."""
-        return {**limit_details(name=self.name, limit=self.value, unit=self.unit, value=value), "setting": self.setting}
+        known = {
+            "name": self.name,
+            "limit": f"{self.value:.15g}",
+            "unit": self.unit,
+            "value": "" if value is None else f"{value:.15g}",
+            "setting": self.setting,
+        }
+        return {key: text for key, text in known.items() if text}
 
     def __str__(self) -> str:
         return f"{self.name} is {self.value:,.15g} {self.unit} (set by {self.setting})"

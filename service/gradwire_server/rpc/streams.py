@@ -24,11 +24,11 @@ from gradwire.wire.requests import SlicedStreamItem, join, slice_evaluate, slice
 from gradwire.wire.responses import stream_error, stream_result_parts
 from gradwire.wire.status import encode_error
 from gradwire_engine.errors import EngineError
-from gradwire_server.admission.admission import Admission, draining
+from gradwire_server.admission.admission import Admission
 from gradwire_server.config.table import Limit
 from gradwire_server.observe.logs import log_refusal
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal, from_engine, internal, over_limit
+from gradwire_server.refusal import Refusal, draining, from_engine, internal, over_limit
 from gradwire_server.rpc.status import OK, code_name, failure
 from gradwire_server.scheduling.dispatch import Dispatcher
 from gradwire_server.scheduling.job import Job

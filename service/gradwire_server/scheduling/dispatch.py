@@ -26,8 +26,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol
 
 from gradwire_server.config.table import Limit
-from gradwire_server.ipc.messages import TaskFailed, WorkerLost
-from gradwire_server.refusal import Refusal, from_task, internal
+from gradwire_server.processes.child_process import WorkerLost
+from gradwire_server.refusal import Refusal, internal
 from gradwire_server.scheduling.job import Job, Lead, State, Worker
 from gradwire_server.scheduling.queues import Batch, QueueFull, Queues
 
@@ -279,7 +279,7 @@ class Dispatcher:
         outcomes: Sequence[bytes | Refusal | None]
         try:
             outcomes = self._computed(lead)
-        except (TaskFailed, WorkerLost) as error:
+        except (Refusal, WorkerLost) as error:
             outcomes = self._after_failure(lead, error)
         except Exception as error:
             _log.error("a batch failed", exc_info=error)
@@ -326,8 +326,8 @@ class Dispatcher:
         if len(lead.members) > 1:
             return [None] * len(lead.members)
         (job,) = lead.members
-        if isinstance(error, TaskFailed):
-            return [from_task(error)]
+        if isinstance(error, Refusal):
+            return [error]
         if not isinstance(error, WorkerLost):
             return [internal(repr(error))]
         if error.cause == "killed":

@@ -13,12 +13,14 @@ from tests.kit.server.fakes import prepared_program
 from gradwire.wire.requests import evaluate_parts, join, slice_evaluate
 from gradwire.wire.responses import Evaluated, decode_evaluated
 from gradwire.wire.tensors import OutgoingTensor
+from gradwire_engine.errors import RowFailure
 from gradwire_engine.plan.cost import Bound
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.ready_program import EvaluatePayload, Evaluation, EvaluationLimits
 from gradwire_server.config.table import Limit
-from gradwire_server.ipc.messages import PreparedProgram, RowError, Task, TaskResult
+from gradwire_server.ipc.messages import PreparedProgram
+from gradwire_server.processes.tasks import Task, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
 
@@ -60,7 +62,7 @@ def job_of(one: Evaluation, request: bytes) -> Job:
     return Job(work=one, payload=payload, rows=rows, nbytes=nbytes, deadline=0, key="", solo=False)
 
 
-def computed(task: Task, summed: Sequence[int] = (), row_errors: tuple[RowError, ...] = ()) -> TaskResult:
+def computed(task: Task, summed: Sequence[int] = (), row_errors: tuple[RowFailure, ...] = ()) -> TaskResult:
     """What a worker would answer, from the task's bytes alone."""
     arrays = []
     for one in task.inputs:
@@ -152,7 +154,7 @@ def test_row_errors_go_to_whom_they_belong_with_their_own_row_numbers() -> None:
         )
         for _ in range(2)
     ]
-    error = RowError(row=4, reason="MAX_STEPS_EXCEEDED", message="too long")
+    error = RowFailure(row=4, reason="MAX_STEPS_EXCEEDED", message="too long")
     first, second = answered(one, jobs, row_errors=(error,))
     assert first.row_errors == ()
     assert [(found.row, found.reason) for found in second.row_errors] == [(1, "MAX_STEPS_EXCEEDED")]
@@ -163,7 +165,7 @@ def test_with_summed_outputs_a_failed_row_fails_the_request() -> None:
     job = job_of(
         one, join(evaluate_parts(inputs=tensors(np.ones((1, 2)), [1], np.ones((1, 2))), rows=1, layout=one.layout))
     )
-    error = RowError(row=0, reason="MAX_STEPS_EXCEEDED", message="too long")
+    error = RowFailure(row=0, reason="MAX_STEPS_EXCEEDED", message="too long")
     (refusal,) = one.answers(computed(one.task([job]), summed=(0,), row_errors=(error,)), [job])
     assert isinstance(refusal, Refusal)
     assert (refusal.reason, refusal.details["row"]) == ("MAX_STEPS_EXCEEDED", "0")

@@ -12,7 +12,7 @@ import pytest
 from tests.kit.server.fakes import FakeClock, FakeObserver, FakePool, FakeWork, failed
 
 from gradwire_server.config.table import Limit
-from gradwire_server.ipc.messages import WorkerLost
+from gradwire_server.processes.child_process import WorkerLost
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.dispatch import FOREIGN_DEATHS, Dispatcher
 from gradwire_server.scheduling.job import Job, State
