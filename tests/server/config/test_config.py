@@ -9,20 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradwire_server.config.table import (
-    GIB,
-    MIB,
-    OPTIONS,
-    ConfigError,
-    ServerConfig,
-    flag,
-    read_count,
-    read_options,
-    read_seconds,
-    read_size,
-    resolve,
-    variable,
-)
+from gradwire_engine.program import Limits
+from gradwire_server.config.option import ConfigError, flag
+from gradwire_server.config.resolve import read_options, resolve, variable
+from gradwire_server.config.table import OPTIONS, ServerConfig
+from gradwire_server.config.texts import GIB, MIB, read_count, read_host_and_port, read_seconds, read_size
 
 ROOMY = 1 << 50
 
@@ -79,9 +70,9 @@ def test_a_limit_names_its_setting() -> None:
 
 def test_options_win_over_the_environment_and_that_over_the_default() -> None:
     environment = {"GRADWIRE_MAX_RANK": "5", "GRADWIRE_MAX_NESTING": "6", "PATH": "/bin"}
-    found = read_options({"max_rank": "4"}, environment)
-    assert found == {"max_rank": 4, "max_nesting": 6}
-    config = resolve(found, processors=2, memory=ROOMY)
+    set_options = read_options({"max_rank": "4"}, environment)
+    assert set_options == {"max_rank": 4, "max_nesting": 6}
+    config = resolve(set_options, processors=2, memory=ROOMY)
     assert (config.max_rank, config.max_nesting, config.max_transforms) == (4, 6, 64)
 
 
@@ -159,11 +150,61 @@ def test_a_wrong_value_names_where_it_stands(
         read_options(given_options, environment)
 
 
-def test_values_below_their_floor_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--workers is 0; it must be at least 1 workers"):
+def test_values_outside_of_their_bounds_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^--workers is 0; it must be at least 1 workers$"):
         ServerConfig(workers=0)
-    with pytest.raises(ConfigError, match="--tenant-share"):
+    with pytest.raises(ConfigError, match=r"^--tenant-share is 1.5; it must be at most 1$"):
         ServerConfig(tenant_share=1.5)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("listen", "nonsense", "--listen is 'nonsense': expected HOST:PORT or unix:PATH"),
+        ("listen", "host:70000", "--listen is 'host:70000': expected HOST:PORT or unix:PATH"),
+        ("http_listen", "unix:/x", "--http-listen is 'unix:/x': expected HOST:PORT"),
+        ("http_listen", "1:2:3", "--http-listen is '1:2:3': expected HOST:PORT"),
+    ],
+)
+def test_an_address_of_another_form_is_refused_wherever_it_comes_from(option: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        ServerConfig(**{option: text})  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        resolve(read_options({}, {variable(option): text}), processors=1, memory=ROOMY)
+
+
+@pytest.mark.parametrize("listen", ["unix:/run/gradwire", "[::1]:50051", ":0", "localhost:50051"])
+def test_an_address_may_be_of_any_of_these_forms(listen: str) -> None:
+    assert ServerConfig(listen=listen, http_listen="").listen == listen
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("h:1", ("h", 1)), (":2", ("0.0.0.0", 2)), ("[::1]:3", ("::1", 3)), ("127.0.0.1:65535", ("127.0.0.1", 65535))],
+)
+def test_addresses(text: str, parts: tuple[str, int]) -> None:
+    assert read_host_and_port(text) == parts
+
+
+def test_the_record_of_an_option_names_only_options_that_exist() -> None:
+    assert {option.times for option in OPTIONS.values()} - {""} <= set(OPTIONS)
+    assert {name for name, option in OPTIONS.items() if option.times} <= {
+        name for name, option in OPTIONS.items() if option.scales
+    }
+
+
+def test_the_engine_gets_the_limits_of_programs_and_has_the_same_defaults() -> None:
+    assert ServerConfig().program_limits == Limits()
+    limits = ServerConfig(max_program_bytes=1, max_program_nodes=2, max_rank=3, max_nesting=4, max_transforms=5)
+    assert limits.program_limits == Limits(bytes=1, nodes=2, rank=3, nesting=4, transforms=5)
+
+
+def test_help_shows_the_default_as_people_write_it() -> None:
+    defaults = ServerConfig()
+    assert OPTIONS["max_message_bytes"].shown(defaults.max_message_bytes) == "the largest message, both ways [64MiB]"
+    assert OPTIONS["max_request_flops"].shown(defaults.max_request_flops).endswith("[1e+13 floating-point operations]")
+    assert OPTIONS["max_queued_requests"].shown(defaults.max_queued_requests) == "requests queued [1,000 requests]"
+    assert "[" not in OPTIONS["workers"].shown(defaults.workers)
 
 
 # Memory
