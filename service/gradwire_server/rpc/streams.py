@@ -1,8 +1,8 @@
 """EvaluateStream: many evaluations on one call, answered as they are done.
 
 A thread of the stream's own reads items, admits them and hands them to the dispatcher; the call's thread sends what is
-done. An item is open from when it is read until its answer has been sent. Reading stops while as many items, or as many
-bytes of items, are open as a stream may have: so a client that does not read its answers is not read from either.
+done. An item is open from when the reader has it until its answer has been sent. The reader waits while as many items,
+or as many bytes of items, are open as a stream may have: so the server does not read from a client that does not read.
 
 A bad item fails alone, in its own answer; only bytes that are no item at all end the stream. The call's thread wakes at
 the deadlines of open items. When the server drains, items that have not begun are answered SERVER_DRAINING, and so are
@@ -28,7 +28,7 @@ from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.refusal import Refusal, over_limit
 from gradwire_server.rpc.refusals import log_refusal, refusal_of, sliced
-from gradwire_server.rpc.status import OK, code_name, failure
+from gradwire_server.rpc.status import OK, code_name, status_details
 from gradwire_server.scheduling.dispatch import Dispatcher
 from gradwire_server.scheduling.job import AnyJob
 
@@ -197,7 +197,7 @@ class Stream:
         self._streams.metrics.answered(item.mode, code_name(refusal.reason))
         self._streams.metrics.rejected(refusal.reason)
         log_refusal(_log, refusal)
-        return stream_error(item.id, encode_error(failure(refusal)))
+        return stream_error(item.id, encode_error(status_details(refusal)))
 
     # Any thread
 

@@ -2,8 +2,7 @@
 
 grpc takes anything with a `submit` for its thread pool. This one does less than `concurrent.futures` does for a call
 (no future, no lock of its own for each), and its last idle thread is the one whose stack is still in the cache. It also
-knows how many calls it has in hand, so that too many can be refused: there must be more threads than calls allowed,
-since a call that finds no thread waits without bound.
+knows how many calls it has in hand, so that the boundary can refuse too many.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """From the queue to a worker and back: leader and followers.
 
-A request is served by the thread that brought it. If a worker is idle the thread takes it and runs the request there
-itself, without a hop. If none is, the thread waits; when a worker becomes idle, whoever released it picks the next
-batch and wakes one of its members, the leader, which runs the whole batch and hands the others their answers. Requests
-without a thread of their own (items of streams) are led by a thread of `launch`.
+The thread that brought a request serves it. If a worker is idle, the thread takes the worker and runs the request
+there itself, without a hop. If none is, the thread waits. The thread that releases a worker picks the next batch, and
+wakes one of its members, the leader. The leader runs the whole batch and hands the others their answers. A thread of
+`launch` leads a batch of requests that have no threads of their own (items of streams).
 
-What is promised:
-- Deadlines fire apart from dispatch: each waiting thread wakes at its own deadline, whatever the workers do. What has
-  not begun then never begins.
+What the dispatcher promises:
+- Deadlines fire apart from dispatch: each waiting thread wakes at its own deadline, whatever the workers do. A request
+  that has not begun then never begins.
 - A batch that fails or loses its worker runs again, member by member, as `retries` decides.
-- Every accepted request gets exactly one outcome, and its worker is released before its followers are woken.
+- Every accepted request gets exactly one outcome. The leader releases the worker before it wakes the followers.
 
 Worst case of a wait: the request's deadline, plus, for a leader, the task's time limit. One lock guards queues, states
-and predictions; it is never held while a task runs or an answer is built.
+and predictions; no thread holds it while a task runs or an answer is built.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class Pool(Protocol):
-    """Where workers are lent; neither method blocks. `release` may call `Dispatcher.on_idle`."""
+    """Lends workers; neither method blocks. `release` may call `Dispatcher.on_idle`."""
 
     def acquire(self, *, short: bool, plan_id: str = "") -> Worker | None: ...
 
@@ -43,7 +43,7 @@ class Pool(Protocol):
 
 
 class Observer(Protocol):
-    """Who counts."""
+    """Counts what ran."""
 
     def batch(self, mode: str, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None: ...
 
@@ -52,8 +52,8 @@ class Dispatcher:
     """Runs jobs on the pool's workers. All methods may be called from any thread.
 
     `launch` runs a function on some thread soon. The dispatcher calls a job's `settle` once, when neither a queue nor a
-    worker uses the job any longer. Whoever brought the job learns its outcome after that; only a job given up while it
-    runs is settled later, when its worker is done.
+    worker uses the job any longer. It wakes whoever brought the job after that. Only a job that was given up while it
+    ran is settled later, when its worker is done.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Dispatcher:
     def run(self, job: AnyJob, before_waiting: Callable[[], object] = lambda: None) -> bytes:
         """Run the job and return its answer, or raise its Refusal.
 
-        `before_waiting` is called if the job is not run by this thread at once; `cancel` may be called from then on.
+        A thread that does not run the job at once calls `before_waiting`; from then on others may call `cancel`.
         """
         inbox: SimpleQueue[None] = SimpleQueue()
         job.wake = lambda: inbox.put(None)
@@ -103,15 +103,15 @@ class Dispatcher:
         return job.outcome
 
     def start(self, job: AnyJob, done: Callable[[], None]) -> None:
-        """Run the job on other threads, and call `done` once when it has its outcome. Refusal where it is not taken.
+        """Run the job on other threads, and call `done` once when it has its outcome. Refusal where there is no room.
 
-        Who starts a job calls `tick` at the time that `wake_at` says.
+        Whoever starts a job calls `tick` at the time that `wake_at` says.
         """
         job.wake = done
         self._submit(job)
 
     def wake_at(self, job: AnyJob) -> float:
-        """When something is due for this job that nobody else does."""
+        """When whoever brought the job has to `tick`: nobody else does what is due then."""
         return job.deadline if job.ready_at <= self._clock() else min(job.deadline, job.ready_at)
 
     def tick(self, job: AnyJob) -> None:
@@ -129,7 +129,7 @@ class Dispatcher:
         return self._withdraw(job, State.WAITING, refusal)
 
     def cancel(self, job: AnyJob) -> None:
-        """Nobody waits for the job any longer. What has begun runs on, for others or for nobody."""
+        """Nobody waits for the job any longer. A job that has begun runs on, for others or for nobody."""
         refusal = Refusal("CANCELLED", "the client has cancelled the call")
         if not self._withdraw(job, State.WAITING, refusal):
             self._withdraw(job, State.RUNNING, refusal)

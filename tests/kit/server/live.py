@@ -76,10 +76,6 @@ class Failed(Exception):
         return self.said.reason
 
 
-def tensors(*arrays: object) -> list[OutgoingTensor]:
-    return [OutgoingTensor.inline(np.asarray(array)) for array in arrays]
-
-
 class Client:
     """Calls with bytes; what fails raises Failed."""
 

@@ -5,59 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kit.server.fakes import prepared_program
+from tests.kit.server.programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
 
 from gradwire._version import __version__
 from gradwire.wire.requests import evaluate_parts, join, slice_evaluate
 from gradwire.wire.responses import Evaluated, decode_evaluated
-from gradwire.wire.tensors import OutgoingTensor
-from gradwire_engine.plan.cost import Bound
 from gradwire_engine.program import Layout
-from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.ready_program import EvaluatePayload, ReadyProgram
-from gradwire_server.config.table import ServerConfig
-from gradwire_server.config.texts import MIB
-from gradwire_server.ipc.messages import PreparedProgram, RowError, Task, TaskResult
+from gradwire_server.ipc.messages import RowError, Task, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
-
-VECTOR = TensorType(DType.FLOAT64, (2,))
-SCALAR = TensorType(DType.FLOAT64)
-INTEGER = TensorType(DType.INT64)
-
-
-PLAIN = Layout()
-
-
-def ready(prepared: PreparedProgram, layout: Layout = PLAIN, **options: float) -> ReadyProgram:
-    return ReadyProgram(prepared, layout, ServerConfig(**options))  # type: ignore[arg-type]
-
-
-SIGNATURE = prepared_program(
-    inputs=[("x", VECTOR), ("n", INTEGER), ("w", VECTOR)], outputs=[("sum", SCALAR), ("scaled", VECTOR)]
-)
-"""sum = w · x, scaled = n * x."""
-
-
-def tensors(*arrays: object) -> list[OutgoingTensor]:
-    return [OutgoingTensor.inline(np.asarray(array)) for array in arrays]
-
-
-def a_job(program: ReadyProgram, payload: EvaluatePayload, rows: int, nbytes: int) -> Job[EvaluatePayload]:
-    return Job(
-        work=program,
-        payload=payload,
-        rows=rows,
-        nbytes=nbytes,
-        deadline=0,
-        key="",
-        solo=False,
-        tenant="",
-        settle=lambda: None,
-    )
 
 
 def job_of(program: ReadyProgram, request: bytes) -> Job[EvaluatePayload]:
@@ -65,17 +24,7 @@ def job_of(program: ReadyProgram, request: bytes) -> Job[EvaluatePayload]:
     rows, nbytes = program.checks.check(sliced)
     operands = tuple([view.data for view in sliced.inputs])
     payload = EvaluatePayload(operands, sliced.rows is not None, 0.5)  # type: ignore[arg-type]
-    return Job(
-        work=program,
-        payload=payload,
-        rows=rows,
-        nbytes=nbytes,
-        deadline=0,
-        key="",
-        solo=False,
-        tenant="",
-        settle=lambda: None,
-    )
+    return evaluate_job(program, payload, rows, nbytes)
 
 
 def computed(task: Task, summed: Sequence[int] = (), row_errors: tuple[RowError, ...] = ()) -> TaskResult:
@@ -105,7 +54,7 @@ def answered(program: ReadyProgram, jobs: list[Job[EvaluatePayload]], **fields: 
 
 
 def test_a_request_without_a_batch_is_one_row_whose_answer_has_no_row_axis() -> None:
-    program = ready(SIGNATURE)
+    program = ready_program(SIGNATURE)
     request = join(evaluate_parts(inputs=tensors([1.0, 2.0], 3, [10.0, 20.0])))
     (answer,) = answered(program, [job_of(program, request)])
     assert [output.tolist() for output in answer.outputs] == [50.0, [3.0, 6.0]]
@@ -113,7 +62,7 @@ def test_a_request_without_a_batch_is_one_row_whose_answer_has_no_row_axis() -> 
 
 
 def test_a_batch_of_one_row_keeps_its_axis_and_merges_with_one_without() -> None:
-    program = ready(SIGNATURE)
+    program = ready_program(SIGNATURE)
     single = join(evaluate_parts(inputs=tensors([1.0, 2.0], 3, [10.0, 20.0])))
     batched = join(evaluate_parts(inputs=tensors([[5.0, 6.0]], [7], [[1.0, 1.0]]), rows=1))
     first, second = answered(program, [job_of(program, single), job_of(program, batched)])
@@ -125,7 +74,7 @@ def test_a_batch_of_one_row_keeps_its_axis_and_merges_with_one_without() -> None
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 2**32))
 @settings(max_examples=60)
 def test_everyone_gets_their_own_rows_whoever_shares_the_batch(sizes: list[int], seed: int) -> None:
-    program = ready(SIGNATURE, Layout(shared_inputs=(2,)))
+    program = ready_program(SIGNATURE, Layout(shared_inputs=(2,)))
     rng = np.random.default_rng(seed)
     w = rng.normal(size=2)
     rows = [(rng.normal(size=(size, 2)), rng.integers(9, size=size)) for size in sizes]
@@ -138,7 +87,7 @@ def test_everyone_gets_their_own_rows_whoever_shares_the_batch(sizes: list[int],
 
 
 def test_a_summed_output_has_no_row_axis() -> None:
-    program = ready(SIGNATURE, Layout(summed_outputs=(1,)))
+    program = ready_program(SIGNATURE, Layout(summed_outputs=(1,)))
     request = join(
         evaluate_parts(inputs=tensors([[1.0, 2.0], [3.0, 4.0]], [1, 2], np.ones((2, 2))), rows=2, layout=program.layout)
     )
@@ -148,12 +97,12 @@ def test_a_summed_output_has_no_row_axis() -> None:
 
 
 def test_selected_outputs_come_in_the_order_asked_for() -> None:
-    program = ready(SIGNATURE, Layout(outputs=(1, 0)))
+    program = ready_program(SIGNATURE, Layout(outputs=(1, 0)))
     assert [output.type for output in program.signature.outputs] == [VECTOR, SCALAR]
 
 
 def test_the_report_says_how_it_ran() -> None:
-    program = ready(SIGNATURE)
+    program = ready_program(SIGNATURE)
     job = job_of(program, join(evaluate_parts(inputs=tensors([1.0, 2.0], 3, [10.0, 20.0]))))
     job.submitted_at, job.started_at = 10.0, 10.125
     report = answered(program, [job])[0].report
@@ -162,7 +111,7 @@ def test_the_report_says_how_it_ran() -> None:
 
 
 def test_row_errors_go_to_whom_they_belong_with_their_own_row_numbers() -> None:
-    program = ready(SIGNATURE, Layout(shared_inputs=(2,)))
+    program = ready_program(SIGNATURE, Layout(shared_inputs=(2,)))
     jobs = [
         job_of(
             program,
@@ -179,7 +128,7 @@ def test_row_errors_go_to_whom_they_belong_with_their_own_row_numbers() -> None:
 
 
 def test_with_summed_outputs_a_failed_row_fails_the_request() -> None:
-    program = ready(SIGNATURE, Layout(summed_outputs=(0,)))
+    program = ready_program(SIGNATURE, Layout(summed_outputs=(0,)))
     job = job_of(
         program,
         join(evaluate_parts(inputs=tensors(np.ones((1, 2)), [1], np.ones((1, 2))), rows=1, layout=program.layout)),
@@ -188,96 +137,3 @@ def test_with_summed_outputs_a_failed_row_fails_the_request() -> None:
     (refusal,) = program.answers(computed(program.task([job]), summed=(0,), row_errors=(error,)), [job])
     assert isinstance(refusal, Refusal)
     assert (refusal.reason, refusal.details["row"]) == ("MAX_STEPS_EXCEEDED", "0")
-
-
-# Refusals
-
-
-def refused(program: ReadyProgram, *arrays: object, rows: int | None = None) -> Refusal:
-    with pytest.raises(Refusal) as caught:
-        program.checks.check(
-            slice_evaluate(join(evaluate_parts(inputs=tensors(*arrays), rows=rows, layout=program.layout)))
-        )
-    return caught.value
-
-
-def test_a_wrong_input_is_named_with_what_was_got_and_expected() -> None:
-    refusal = refused(ready(SIGNATURE), [1.0, 2.0, 3.0], 3, [1.0, 2.0])
-    assert refusal.reason == "INPUT_MISMATCH"
-    assert refusal.message == 'inputs[0]: got float64[3], expected float64[2] for "x"'
-    assert refusal.violations == (("inputs[0]", 'got float64[3], expected float64[2] for "x"'),)
-
-
-def test_all_wrong_inputs_are_listed() -> None:
-    refusal = refused(ready(SIGNATURE), [1.0, 2.0], 3.0, np.float32(1))
-    assert [path for path, _ in refusal.violations] == ["inputs[1]", "inputs[2]"]
-    assert refusal.message.endswith("(and 1 more)")
-
-
-def test_a_batch_with_another_number_of_rows_is_named() -> None:
-    program = ready(SIGNATURE, Layout(shared_inputs=(2,)))
-    refusal = refused(program, np.ones((2, 2)), [1, 2, 3], np.ones((3, 2)), rows=3)
-    assert refusal.violations == (
-        ("inputs[0]", 'got float64[2,2], expected float64[3,2] for "x" (3 rows of float64[2])'),
-        ("inputs[2]", 'got float64[3,2], expected float64[2] for "w" (shared)'),
-    )
-
-
-def test_missing_and_surplus_inputs_are_named() -> None:
-    assert refused(ready(SIGNATURE), [1.0, 2.0]).message == (
-        'got 1 inputs, expected 3; inputs[1]: int64 for "n" is missing (and 1 more)'
-    )
-    assert refused(ready(SIGNATURE), [1.0, 2.0], 3, [1.0, 2.0], 4.0).message == (
-        "got 4 inputs, expected 3; inputs[3]: got float64, expected no such input"
-    )
-
-
-ROWS_ONLY = prepared_program(
-    inputs=[("x", SCALAR)], outputs=[("y", VECTOR)], flops=Bound(100, 10), nbytes=Bound(50, 24)
-)
-
-
-def test_a_program_that_costs_too_much_is_refused_with_the_numbers() -> None:
-    program = ready(ROWS_ONLY, max_request_flops=1000)
-    program.checks.check(slice_evaluate(join(evaluate_parts(inputs=tensors(np.ones(90)), rows=90))))
-    refusal = refused(program, np.ones(91), rows=91)
-    assert refusal.reason == "PROGRAM_TOO_EXPENSIVE"
-    assert (refusal.details["value"], refusal.details["limit"]) == ("1010", "1000")
-    assert refusal.details["setting"] == "--max-request-flops"
-
-
-def test_a_row_that_no_worker_can_hold_is_refused() -> None:
-    enough = prepared_program(inputs=[("x", SCALAR)], nbytes=Bound(64 * MIB - 24, 24))
-    assert ready(enough, worker_memory=64 * MIB).checks.check(
-        slice_evaluate(join(evaluate_parts(inputs=tensors(1.0))))
-    ) == (1, 16)
-    one_more = prepared_program(inputs=[("x", SCALAR)], nbytes=Bound(64 * MIB - 23, 24))
-    refusal = refused(ready(one_more, worker_memory=64 * MIB), 1.0)
-    assert (refusal.reason, refusal.details["name"]) == ("PROGRAM_TOO_EXPENSIVE", "worker-memory")
-
-
-def test_a_response_that_does_not_fit_says_how_many_rows_do() -> None:
-    program = ready(ROWS_ONLY, max_message_bytes=100_000)
-    refusal = refused(program, np.ones(10_000), rows=10_000)
-    assert refusal.reason == "RESPONSE_TOO_LARGE"
-    fits = int(refusal.details["rows_that_fit"])
-    assert f"{fits:,} rows fit" in refusal.message
-    program.checks.check(slice_evaluate(join(evaluate_parts(inputs=tensors(np.ones(fits)), rows=fits))))
-    refused(program, np.ones(fits + 1), rows=fits + 1)
-
-
-@given(st.integers(0, 9000), st.sampled_from([DType.FLOAT32, DType.BOOL, DType.INT64]), st.integers(0, 3))
-@settings(max_examples=60)
-def test_a_response_that_is_let_through_does_fit(rows: int, dtype: DType, rank: int) -> None:
-    type = TensorType(dtype, (1,) * rank)
-    program = ready(prepared_program(inputs=[("x", SCALAR)], outputs=[("y", type)] * 3), max_message_bytes=65_536)
-    request = slice_evaluate(join(evaluate_parts(inputs=tensors(np.ones(rows)), rows=rows)))
-    if rows * 3 * dtype.itemsize > 64_500:
-        with pytest.raises(Refusal, match="RESPONSE_TOO_LARGE"):
-            program.checks.check(request)
-        return
-    program.checks.check(request)
-    data = memoryview(bytes(rows * dtype.itemsize))
-    job = a_job(program, EvaluatePayload((), True, 0.0), rows, 0)
-    (answer,) = program.answers(TaskResult(outputs=(data,) * 3, compute_seconds=0, executor="reference"), [job])
-    assert len(answer) <= 65_536  # type: ignore[arg-type]
