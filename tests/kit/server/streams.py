@@ -24,17 +24,15 @@ def gradient(id: int, x: float, **fields: Any) -> bytes:
 
 
 class Stream:
-    """An open stream. `taken` counts the items that gRPC has taken to send."""
+    """An open stream."""
 
     def __init__(self, live: Live, timeout: float | None = 30.0) -> None:
         self._items: SimpleQueue[bytes | None] = SimpleQueue()
-        self.taken = 0
         call = live.client.channel.stream_stream(method("EvaluateStream"))
         self.call = call(self._iterate(), timeout=timeout)
 
     def _iterate(self) -> Iterator[bytes]:
         while (item := self._items.get()) is not None:
-            self.taken += 1
             yield item
 
     def send(self, *items: bytes) -> None:
