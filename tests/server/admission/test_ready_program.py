@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kit.server.programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
+from tests.kit.server.ready_programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
 
 from gradwire._version import __version__
 from gradwire.wire.requests import evaluate_parts, join, slice_evaluate
