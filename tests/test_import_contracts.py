@@ -40,7 +40,7 @@ SDK_LOADS_WITH = ("numpy", "grpc", "google.protobuf")
 
 # The modules of the server that know gRPC. A new name here is a decision: what does not speak to the network has no
 # business with it.
-_WITH_GRPC = ("app", "rpc.health", "rpc.boundary", "rpc.servicer", "rpc.status")
+_WITH_GRPC = ("rpc.grpc_server", "rpc.health", "rpc.boundary", "rpc.servicer", "rpc.status")
 SERVER_MODULES_WITH_GRPC = {f"gradwire_server.{name}" for name in _WITH_GRPC}
 GRPC = ("grpc", "grpc_health", "grpc_reflection")
 WORKER_SIDE = ("gradwire_server.child.worker", "gradwire_server.child.preparer")
@@ -421,7 +421,7 @@ INNOCENT = {
     "service/gradwire_engine/execute/__init__.py": "",
     "service/gradwire_engine/execute/native.py": "import llvmlite.binding\nfrom gradwire_engine import prepare\n",
     "service/gradwire_server/__init__.py": "",
-    "service/gradwire_server/app.py": "import grpc\nfrom gradwire_server import queue\n"
+    "service/gradwire_server/app.py": "from gradwire_server import queue\n"
     "from gradwire_server.observe import metrics\nfrom gradwire_server.rpc import status\n",
     "service/gradwire_server/observe/metrics.py": "import prometheus_client\n",
     "service/gradwire_server/child/preparer.py": "from gradwire import wire\n",

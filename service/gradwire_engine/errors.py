@@ -76,8 +76,11 @@ class RowFailure:
     @staticmethod
     def unpack_all(packed: bytes | memoryview) -> tuple[RowFailure, ...]:
         """The failures that were packed, in the order of their rows; ValueError where the bytes are none."""
-        alike = json.loads(bytes(packed))
-        failures = [RowFailure(row, reason, message) for reason, message, rows in alike for row in rows]
+        try:
+            alike = json.loads(bytes(packed))
+            failures = [RowFailure(row, reason, message) for reason, message, rows in alike for row in rows]
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"not failures: {error}") from None
         return tuple(sorted(failures, key=attrgetter("row")))
 
 

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from gradwire_engine.errors import EngineError, LimitError
-from gradwire_server.config.table import OPTIONS, Limit, flag
+from gradwire_server.config.option import Limit, flag
+from gradwire_server.config.table import OPTIONS
 
 INTERNAL_MESSAGE = "internal error; the server's log says more under this request id"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.kit.server.exposition import parsed
 from tests.kit.server.live import GRADIENT, Client, Live, slow_program
-from tests.server.observe.test_metrics import parsed
-from tests.server.test_drain import Process
+from tests.kit.server.processes import ServerProcess
 
 CALLERS = 64
 TWO_MILLISECONDS = slow_program(96, 4096)
@@ -72,7 +72,7 @@ class Callers:
 
 def test_everyone_gets_their_own_rows_and_batches_merge() -> None:
     """The server is a process of its own: in one with 64 callers, they would be what everyone waits for."""
-    with Process("--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0") as server:
+    with ServerProcess("--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0") as server:
         addresses = server.ready()
         client = Client(addresses["grpc"])
         client.evaluate([1.0], program=TWO_MILLISECONDS, rows=1)

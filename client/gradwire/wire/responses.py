@@ -24,7 +24,7 @@ from gradwire_engine.types import TensorType
 EXECUTORS: Final = {"": 0, "reference": 1, "native": 2}
 """The numbers of the enum `Executor` of the wire contract, by the names used in code."""
 
-_EXECUTOR_NAMES: Final = {number: name for name, number in EXECUTORS.items()}
+EXECUTOR_NAMES: Final = {number: name for name, number in EXECUTORS.items()}
 _SECONDS: Final = struct.Struct("<BdBdBd")
 
 
@@ -119,7 +119,7 @@ def decode_evaluated(data: bytes, start: int = 0, end: int | None = None) -> Eva
             report.queue_seconds,
             report.compute_seconds,
             report.prepare_seconds,
-            _EXECUTOR_NAMES.get(report.executor, ""),
+            EXECUTOR_NAMES.get(report.executor, ""),
             report.server_version,
         ),
     )

@@ -30,7 +30,6 @@ _NOT_INHERITED: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 MAX_PAYLOAD = 1 << 30
 """Bytes; a longer payload is a fault of the other side."""
 
-
 NO_DESCRIPTOR = -1
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
 
-from gradwire.wire.responses import EXECUTORS
+from gradwire.wire.responses import EXECUTOR_NAMES
 from gradwire_engine.program import Limits
 from gradwire_engine.types import TensorType
-from gradwire_server.config.table import Limit, flag
+from gradwire_server.config.option import Limit, flag
 from gradwire_server.ipc.arena import Arena, ArenaFull
 from gradwire_server.ipc.frames import ChannelClosed
 from gradwire_server.ipc.messages import (
@@ -36,8 +35,6 @@ from gradwire_server.processes.child_process import ChildProcess
 from gradwire_server.processes.held import Held
 from gradwire_server.processes.tasks import ExplainTask, Task, TaskInput, TaskResult
 from gradwire_server.refusal import Refusal
-
-_EXECUTOR_NAMES: Final = {number: name for name, number in EXECUTORS.items()}
 
 
 class LentWorker(ChildProcess):
@@ -100,7 +97,7 @@ class LentWorker(ChildProcess):
 
     def _send_run(self, task: Task) -> Sequence[Block]:
         arena = self._arena
-        inputs = [self._place(one) for one in task.inputs]
+        inputs = [self._place(operand) for operand in task.inputs]
         outputs = []
         for type in task.outputs:
             nbytes = type.elements * type.dtype.itemsize
@@ -115,8 +112,8 @@ class LentWorker(ChildProcess):
 
     def _send_explain(self, task: ExplainTask) -> Sequence[Block]:
         inputs, seeds = [
-            tuple([Operand(self._place(one), TensorType(one.dtype, one.shape)) for one in operands])
-            for operands in (task.inputs, task.seeds)
+            tuple([Operand(self._place(tensor), TensorType(tensor.dtype, tensor.shape)) for tensor in tensors])
+            for tensors in (task.inputs, task.seeds)
         ]
         self._send_drops(keep_constants=len(inputs) + len(seeds))
         message = Explain(
@@ -130,15 +127,15 @@ class LentWorker(ChildProcess):
         send(self.channel, message, sequence=self._sequence)
         return ()
 
-    def _place(self, one: TaskInput) -> Block:
+    def _place(self, operand: TaskInput) -> Block:
         """Copy an input into the arena, or see that the worker holds its constant."""
-        if one.constant is None:
-            nbytes = sum([len(piece) for piece in one.pieces])
+        constant = operand.constant
+        if constant is None:
+            nbytes = sum([len(piece) for piece in operand.pieces])
             offset = at = self._arena.allocate(nbytes)
-            for piece in one.pieces:
+            for piece in operand.pieces:
                 at = self._arena.write(at, piece)
             return Block(offset, nbytes)
-        constant = one.constant
         slot = self._constants.use(constant.digest)
         if slot is None:
             slot = self._constants.add(constant.digest, constant.nbytes)
@@ -157,7 +154,7 @@ class LentWorker(ChildProcess):
         return TaskResult(
             outputs=(memoryview(done.table),) if done.table else outputs,
             compute_seconds=done.nanoseconds * 1e-9,
-            executor=_EXECUTOR_NAMES[done.executor],
+            executor=EXECUTOR_NAMES[done.executor],
             row_errors=done.failures,
         )
 

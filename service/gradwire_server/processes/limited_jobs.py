@@ -14,6 +14,7 @@ and at once from then on, until one can.
 from __future__ import annotations
 
 import logging
+import select
 import threading
 import time
 from collections import deque
@@ -21,11 +22,11 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from gradwire_server.config.table import Limit
+from gradwire_server.config.option import Limit
 from gradwire_server.ipc.frames import ChannelClosed
 from gradwire_server.ipc.messages import Message, OutOfMemory, read, send
 from gradwire_server.processes.child_process import ChildProcess, WorkerLost
-from gradwire_server.processes.supervisor import Supervisor
+from gradwire_server.processes.supervisor import Poll, Supervisor
 from gradwire_server.refusal import Refusal, draining, internal
 
 ATTEMPTS: Final = 3
@@ -94,7 +95,7 @@ class LimitedJobs(Generic[Request, Result]):
         name: str,
         clock: Callable[[], float] = time.monotonic,
         on_restart: Callable[[str], None] = lambda cause: None,
-        start_timeout: float = 30.0,
+        make_poll: Callable[[], Poll] = select.poll,
     ) -> None:
         self._result = result
         self._limits = limits
@@ -113,7 +114,7 @@ class LimitedJobs(Generic[Request, Result]):
             clock=clock,
             on_idle=self._look_again,
             on_restart=self._restarted,
-            start_timeout=start_timeout,
+            make_poll=make_poll,
         )
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True) for number in range(size)

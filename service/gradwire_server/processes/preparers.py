@@ -32,7 +32,6 @@ class Preparers(LimitedJobs[Prepare, PreparedProgram]):
         *,
         clock: Callable[[], float] = time.monotonic,
         on_restart: Callable[[str], None] = lambda cause: None,
-        start_timeout: float = 30.0,
         module: str = "gradwire_server.child.preparer",
     ) -> None:
         setup = PreparerSetup(memory_bytes=int(limits.memory.value), program_limits=program_limits)
@@ -45,7 +44,6 @@ class Preparers(LimitedJobs[Prepare, PreparedProgram]):
             name="preparer",
             clock=clock,
             on_restart=on_restart,
-            start_timeout=start_timeout,
         )
 
     def prepare(

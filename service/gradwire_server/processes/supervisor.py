@@ -24,6 +24,8 @@ from gradwire_server.processes.child_process import ChildProcess, StartFailed
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
 
+START_SECONDS: Final = 30.0
+
 _READY_SECONDS: Final = 1.0  # for the rest of a message that has begun to arrive
 _ENDING_SECONDS: Final = 1.0  # for an idle child to end by itself
 _CLOSING_SECONDS: Final = 5.0  # for those who hold a child to give it back
@@ -64,7 +66,7 @@ class Supervisor(Generic[Child]):
         on_idle: Callable[[], None] = lambda: None,
         on_restart: Callable[[str], None] = lambda cause: None,
         on_return: Callable[[Child], None] = lambda child: None,
-        start_timeout: float = 30.0,
+        start_timeout: float = START_SECONDS,
         make_poll: Callable[[], Poll] = select.poll,
     ) -> None:
         if size < 1:
@@ -197,6 +199,12 @@ class Supervisor(Generic[Child]):
         except Exception:
             _log.exception("on_idle failed")
 
+    def _tell_restart(self, cause: str) -> None:
+        try:
+            self._on_restart(cause)
+        except Exception:
+            _log.exception("on_restart failed")
+
     # The keeper
 
     def _keep(self) -> None:
@@ -269,7 +277,7 @@ class Supervisor(Generic[Child]):
             self._first_failure = self._first_failure or failure
             self._changed.notify_all()
         self._due.append(self._clock() + delay)
-        self._on_restart("start")
+        self._tell_restart("start")
 
     def _was_lost(self, child: Child) -> None:
         """Its stream has ended: start another. The process is ended here if it was idle, else once it is given back."""
@@ -284,7 +292,7 @@ class Supervisor(Generic[Child]):
             child.end()
         self._due.append(self._clock())
         _log.warning("%s %d was lost: %s", self._name, child.pid, cause)
-        self._on_restart(cause)
+        self._tell_restart(cause)
 
     def _end_returned(self) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from gradwire_engine.program import Limits
 from gradwire_server.ipc.messages import WorkerLimits
 from gradwire_server.processes.lent_worker import LentWorker
-from gradwire_server.processes.supervisor import Supervisor
+from gradwire_server.processes.supervisor import START_SECONDS, Supervisor
 
 
 class WorkerPool:
@@ -36,7 +36,7 @@ class WorkerPool:
         clock: Callable[[], float] = time.monotonic,
         on_idle: Callable[[], None] = lambda: None,
         on_restart: Callable[[str], None] = lambda cause: None,
-        start_timeout: float = 30.0,
+        start_timeout: float = START_SECONDS,
         module: str = "gradwire_server.child.worker",
     ) -> None:
         self.size = size

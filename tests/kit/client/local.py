@@ -18,7 +18,7 @@ from gradwire.v1 import service_pb2
 from gradwire.wire.explanations import encode_trace_table
 from gradwire.wire.programs import decode_program, program_id
 from gradwire.wire.requests import SlicedEvaluate, join, slice_evaluate, slice_explain, slice_register
-from gradwire.wire.responses import RowError, RunReport, evaluated_parts, output_head
+from gradwire.wire.responses import RunReport, evaluated_parts, output_head
 from gradwire.wire.tensors import TensorView, array_of, packed_array, tensor_digest
 from gradwire_engine.errors import EngineError, RowFailed
 from gradwire_engine.execute.numpy.executable import compile
@@ -124,8 +124,7 @@ class LocalClient:
         report = RunReport(rows, 1, 0.0, 0.0, 0.0, "reference", __version__)
         if failures and sliced.layout.summed_outputs:
             raise RowFailed(failures[0].message, reason=failures[0].reason)
-        errors = [RowError(one.row, one.reason, one.message) for one in failures]
-        return join(evaluated_parts([_outgoing(np.asarray(output)) for output in outputs], errors, report))
+        return join(evaluated_parts([_outgoing(np.asarray(output)) for output in outputs], failures, report))
 
     def _register(self, request: bytes) -> bytes:
         sliced = slice_register(request)

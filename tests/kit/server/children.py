@@ -80,3 +80,13 @@ def worker_of(pool: WorkerPool, bell: Bell, *, short: bool = True) -> LentWorker
 
     bell.wait_for(acquired)
     return found[0]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread or process does soon."""
+    pause = threading.Event()
+    for _ in range(60_000):
+        if condition():
+            return
+        pause.wait(0.001)
+    raise AssertionError("it did not happen")

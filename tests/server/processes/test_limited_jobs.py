@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.kit.server.children import PATIENCE, MakePreparers
+from tests.kit.server.children import PATIENCE, MakePreparers, until
 from tests.kit.server.programs import a_program
 
 from gradwire_engine.program import Layout
@@ -95,16 +95,6 @@ class Call(threading.Thread):
     def result(self) -> object:
         self.join(PATIENCE)
         return self.outcome
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread does within microseconds."""
-    pause = threading.Event()
-    for _ in range(10_000):
-        if condition():
-            return
-        pause.wait(0.001)
-    raise AssertionError("it did not happen")
 
 
 def test_calls_for_the_same_program_and_layout_share_one_preparation(
