@@ -15,7 +15,7 @@ from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.ready_program import EvaluatePayload, ReadyProgram
 from gradwire_server.config.texts import MIB
-from gradwire_server.ipc.messages import TaskResult
+from gradwire_server.processes.tasks import TaskResult
 from gradwire_server.refusal import Refusal
 
 
