@@ -80,7 +80,7 @@ class Server:
         self.admission = Admission(
             config,
             clock=clock,
-            preparing=self.preparers,
+            preparers=self.preparers,
             metrics=self.metrics,
             forget_constant=self.pool.forget_constant,
         )
