@@ -62,7 +62,7 @@ class Server:
             on_idle=lambda: self.dispatcher.on_idle(),
             on_restart=self._on_restart,
         )
-        self.preparing = Preparers(
+        self.preparers = Preparers(
             config.preparers,
             JobLimits(
                 time=config.limit("prepare_timeout"),
@@ -80,7 +80,7 @@ class Server:
         self.admission = Admission(
             config,
             clock=clock,
-            preparing=self.preparing,
+            preparers=self.preparers,
             metrics=self.metrics,
             forget_constant=self.pool.forget_constant,
         )
@@ -139,7 +139,7 @@ class Server:
                 self._http = self._bind_http(self._probe)
                 self._http.start()
             self._grpc.start()
-            self.preparing.start()
+            self.preparers.start()
             self.pool.start()
         except StartFailed as error:
             self.close()
@@ -186,7 +186,7 @@ class Server:
         if self._probe is not None:
             self._probe.close()
         self._grpc.stop(0)
-        self.preparing.close()
+        self.preparers.close()
         self.pool.close()
         self._leaders.shutdown(wait=False)
         self._grpc.close()

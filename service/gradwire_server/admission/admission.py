@@ -19,11 +19,12 @@ from gradwire.wire.requests import RequestOptions, SlicedEvaluate
 from gradwire.wire.responses import EXECUTORS
 from gradwire_server.admission.ledger import Ledger
 from gradwire_server.admission.operands import Operand, Operands
-from gradwire_server.admission.programs import Preparing, Programs, checked_id
+from gradwire_server.admission.programs import Programs, checked_id
 from gradwire_server.admission.ready_program import EvaluatePayload, ReadyProgram
 from gradwire_server.admission.store import ConstantStore, StoredConstant
 from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
+from gradwire_server.processes.preparers import Preparers
 from gradwire_server.refusal import Refusal, draining
 from gradwire_server.scheduling.job import Job
 
@@ -53,7 +54,7 @@ class Admission:
         config: ServerConfig,
         *,
         clock: Callable[[], float],
-        preparing: Preparing,
+        preparers: Preparers,
         metrics: Metrics,
         forget_constant: Callable[[bytes], None],
     ) -> None:
@@ -61,7 +62,7 @@ class Admission:
         self.phase = Phase.STARTING
         self.ledger = Ledger(config)
         self.constants = ConstantStore(config, on_evict=forget_constant)
-        self.programs = Programs(config, clock=clock, preparing=preparing, metrics=metrics)
+        self.programs = Programs(config, clock=clock, preparers=preparers, metrics=metrics)
         self.operands = Operands(self.ledger, self.constants)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from gradwire.wire.requests import SlicedExplain
 from gradwire_engine.plan.cost import Bound
@@ -13,21 +13,12 @@ from gradwire_server.admission.admission import Admission
 from gradwire_server.admission.operands import task_input
 from gradwire_server.admission.programs import checked_id
 from gradwire_server.config.table import ServerConfig
-from gradwire_server.processes.tasks import ExplainTask, TaskInput, TaskResult
+from gradwire_server.processes.tasks import ExplainTask, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
 from gradwire_server.scheduling.prediction import Prediction
 
 _EXPECTED_FLOPS: Final = 10_000_000
-
-
-class ExplainPayload(NamedTuple):
-    """What an explanation's job carries."""
-
-    program: bytes
-    inputs: tuple[TaskInput, ...]
-    mode: Literal["forward", "reverse"]
-    seeds: tuple[TaskInput, ...]
 
 
 class Explanations:
@@ -41,7 +32,7 @@ class Explanations:
         self._config = config
         self._admission = admission
 
-    def admit(self, tenant: str, request: SlicedExplain, nbytes: int, deadline: float) -> Job[ExplainPayload]:
+    def admit(self, tenant: str, request: SlicedExplain, nbytes: int, deadline: float) -> Job[ExplainTask]:
         """A job for an explanation, whose request has so many bytes."""
         programs, operands = self._admission.programs, self._admission.operands
         program_id = checked_id(request.program_id, request.program)
@@ -54,7 +45,14 @@ class Explanations:
         count = len(request.inputs)
         return Job(
             work=self,
-            payload=ExplainPayload(program, inputs[:count], request.mode, inputs[count:]),
+            payload=ExplainTask(
+                program=program,
+                inputs=inputs[:count],
+                mode=request.mode,
+                seeds=inputs[count:],
+                max_values=self._config.max_explain_values,
+                max_response_bytes=self._config.max_message_bytes,
+            ),
             rows=1,
             nbytes=nbytes,
             deadline=deadline,
@@ -64,19 +62,11 @@ class Explanations:
             settle=functools.partial(operands.release, taken),
         )
 
-    def task(self, jobs: Sequence[Job[ExplainPayload]]) -> ExplainTask:
-        """The task of one job."""
+    def task(self, jobs: Sequence[Job[ExplainTask]]) -> ExplainTask:
+        """The task of the one job, which was made when it was admitted."""
         (job,) = jobs
-        payload = job.payload
-        return ExplainTask(
-            program=payload.program,
-            inputs=payload.inputs,
-            mode=payload.mode,
-            seeds=payload.seeds,
-            max_values=self._config.max_explain_values,
-            max_response_bytes=self._config.max_message_bytes,
-        )
+        return job.payload
 
-    def answers(self, result: TaskResult, jobs: Sequence[Job[ExplainPayload]]) -> list[bytes | Refusal]:
+    def answers(self, result: TaskResult, jobs: Sequence[Job[ExplainTask]]) -> list[bytes | Refusal]:
         """The serialized ExplainResponse."""
         return [bytes(result.outputs[0])]

@@ -8,7 +8,6 @@ most until the request's deadline; nothing else here blocks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from gradwire.wire.programs import program_id as id_of
 from gradwire_engine.program import Layout
@@ -17,26 +16,19 @@ from gradwire_server.admission.store import ProgramStore
 from gradwire_server.config.table import ServerConfig
 from gradwire_server.ipc.messages import PreparedProgram
 from gradwire_server.observe.metrics import Metrics
+from gradwire_server.processes.preparers import Preparers
 from gradwire_server.refusal import Refusal
-
-
-class Preparing(Protocol):
-    """Where programs are prepared. It blocks, at most for `timeout` seconds; then TimeoutError."""
-
-    def prepare(
-        self, program: bytes, layout: Layout, timeout: float, *, program_id: str | None = None
-    ) -> PreparedProgram: ...
 
 
 class Programs:
     """Finds or prepares programs. All methods may be called from any thread."""
 
     def __init__(
-        self, config: ServerConfig, *, clock: Callable[[], float], preparing: Preparing, metrics: Metrics
+        self, config: ServerConfig, *, clock: Callable[[], float], preparers: Preparers, metrics: Metrics
     ) -> None:
         self._config = config
         self._clock = clock
-        self._preparing = preparing
+        self._preparers = preparers
         self._metrics = metrics
         self._store: ProgramStore[ReadyProgram] = ProgramStore(config, clock=clock, on_evict=metrics.program_evicted)
 
@@ -66,7 +58,7 @@ class Programs:
 
     def _prepare(self, program_id: str, data: bytes, layout: Layout, seconds: float) -> PreparedProgram:
         try:
-            return self._preparing.prepare(data, layout, seconds, program_id=program_id)
+            return self._preparers.prepare(data, layout, seconds, program_id=program_id)
         except Refusal as refusal:
             if refusal.is_lasting:
                 self._store.refuse(program_id, layout, refusal)

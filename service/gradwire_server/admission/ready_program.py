@@ -99,7 +99,7 @@ class ReadyProgram:
         start = 0
         for job in jobs:
             outputs = self._rows_of(result, job, start)
-            errors = _errors_within(result, start, start + job.rows) if result.row_errors else []
+            failures = _failures_within(result, start, start + job.rows) if result.row_errors else []
             report = RunReport(
                 rows,
                 len(jobs),
@@ -109,7 +109,7 @@ class ReadyProgram:
                 result.executor,
                 __version__,
             )
-            answers.append(job.finish(evaluated_parts(outputs, errors, report)))
+            answers.append(job.finish(evaluated_parts(outputs, failures, report)))
             start += job.rows
         return answers
 
@@ -130,9 +130,9 @@ class ReadyProgram:
         return heads
 
 
-def _errors_within(result: TaskResult, start: int, end: int) -> list[RowFailure]:
+def _failures_within(result: TaskResult, start: int, end: int) -> list[RowFailure]:
     """The failed rows of one job, numbered from its first row."""
-    return [replace(error, row=error.row - start) for error in result.row_errors if start <= error.row < end]
+    return [replace(failure, row=failure.row - start) for failure in result.row_errors if start <= failure.row < end]
 
 
 def _too_many_rows_failed(result: TaskResult) -> Refusal:

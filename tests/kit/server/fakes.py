@@ -120,7 +120,7 @@ def prepared_program(
     )
 
 
-class FakePreparing:
+class FakePreparers:
     """Prepares every program as `prepared`, or raises `refusal`; `calls` has what was asked."""
 
     def __init__(self, prepared: PreparedProgram | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.kit.server.fakes import FLOAT64, FakeClock, FakePreparing, prepared_program
+from tests.kit.server.fakes import FLOAT64, FakeClock, FakePreparers, prepared_program
 
 from gradwire.wire.programs import program_id
 from gradwire.wire.requests import RequestOptions, evaluate_parts, join, slice_evaluate
@@ -29,12 +29,12 @@ ID = program_id(PROGRAM)
 class Bench:
     def __init__(self, prepared: PreparedProgram | None = None, **options: int) -> None:
         self.clock = FakeClock()
-        self.preparing = FakePreparing(prepared)
+        self.preparers = FakePreparers(prepared)
         self.modes: list[str] = []
         self.admission = Admission(
             ServerConfig(**options),  # type: ignore[arg-type]
             clock=self.clock,
-            preparing=self.preparing,
+            preparers=self.preparers,  # type: ignore[arg-type]
             metrics=Metrics("1"),
             forget_constant=lambda digest: None,
         )
@@ -79,7 +79,7 @@ def test_an_unknown_program_is_not_found_until_it_is_sent() -> None:
     bench.admit(program=PROGRAM)
     bench.admit(program_id=ID)
     bench.admit(program_id=ID, program=PROGRAM)
-    assert [call[0] for call in bench.preparing.calls] == [PROGRAM]
+    assert [call[0] for call in bench.preparers.calls] == [PROGRAM]
     assert bench.modes == ["reverse"] * 3
 
 
@@ -87,7 +87,7 @@ def test_a_known_program_is_prepared_for_a_new_layout_without_being_sent_again()
     bench = Bench()
     bench.admit(program=PROGRAM)
     bench.admit(value([1.0]), value(2.0), program_id=ID, rows=1, layout=Layout(shared_inputs=(1,)))
-    assert [call[1] for call in bench.preparing.calls] == [Layout(), Layout(shared_inputs=(1,))]
+    assert [call[1] for call in bench.preparers.calls] == [Layout(), Layout(shared_inputs=(1,))]
 
 
 def test_id_and_program_must_agree() -> None:
@@ -102,29 +102,29 @@ def test_one_of_id_and_program_is_needed() -> None:
 
 def test_a_refusal_is_remembered_and_the_program_not_prepared_again() -> None:
     bench = Bench()
-    bench.preparing.refusal = from_engine(GraphError("no such value", path="graph.nodes[0]"))
+    bench.preparers.refusal = from_engine(GraphError("no such value", path="graph.nodes[0]"))
     for _ in range(3):
         refusal = bench.refused(program=PROGRAM)
         assert (refusal.reason, refusal.violations) == ("INVALID_GRAPH", (("graph.nodes[0]", "no such value"),))
-    assert len(bench.preparing.calls) == 1
+    assert len(bench.preparers.calls) == 1
     bench.clock.advance(61)
     bench.refused(program=PROGRAM)
-    assert len(bench.preparing.calls) == 2
+    assert len(bench.preparers.calls) == 2
 
 
 def test_a_refusal_that_may_pass_is_not_remembered() -> None:
     bench = Bench()
-    bench.preparing.refusal = Refusal("QUEUE_FULL", "full", retry_after=2.0)
+    bench.preparers.refusal = Refusal("QUEUE_FULL", "full", retry_after=2.0)
     assert bench.refused(program=PROGRAM).retry_after == 2.0
-    bench.preparing.refusal = None
+    bench.preparers.refusal = None
     bench.admit(program=PROGRAM)
 
 
 def test_preparing_has_until_the_deadline() -> None:
     bench = Bench()
-    bench.preparing.refusal = TimeoutError()
+    bench.preparers.refusal = TimeoutError()
     assert bench.refused(program=PROGRAM).reason == "EXPIRED_WHILE_PREPARING"
-    assert bench.preparing.calls[0][2] == 10
+    assert bench.preparers.calls[0][2] == 10
 
 
 def test_tenants_do_not_share_programs() -> None:
@@ -204,7 +204,7 @@ def test_a_digest_of_an_array_of_another_type_is_not_found() -> None:
     bench = Bench(WIDE)
     bench.admit(value([1.0]), kept(np.arange(1000.0)), program=PROGRAM, rows=1, layout=SHARED)
     other = prepared_program(inputs=[("x", FLOAT64), ("w", FLOAT64.with_shape((500,)))])
-    bench.preparing.prepared = other
+    bench.preparers.prepared = other
     lie = OutgoingTensor(DType.FLOAT64, (500,), None, digest_of(np.arange(1000.0)))
     refusal = bench.refused(value([1.0]), lie, program=b"another", rows=1, layout=SHARED)
     assert refusal.reason == "CONSTANT_NOT_FOUND"
