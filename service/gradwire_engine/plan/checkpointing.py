@@ -15,9 +15,6 @@ from typing import Final
 
 import numpy as np
 
-MOST_SNAPSHOTS: Final = 4096
-"""More are never used: with so many, no step of eight million is run more than three times."""
-
 _LINES: Final = 8
 """Repetitions that are told apart while snapshots are placed."""
 

@@ -23,7 +23,7 @@ from gradwire_engine.execute.numpy import executable as reference
 from gradwire_engine.execute.numpy.executable import Executable, compile
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.passes.inline import inline_calls
-from gradwire_engine.plan.cost import bytes_bound
+from gradwire_engine.plan.memory import bytes_bound
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jvp, Layout, Program, Vjp
 from gradwire_engine.transforms.vmap import batch

@@ -17,7 +17,8 @@ from gradwire_engine.graph import Graph
 from gradwire_engine.passes.loops.hoist import hoist
 from gradwire_engine.passes.loops.prune import prune
 from gradwire_engine.passes.pipeline import before_differentiation, optimise
-from gradwire_engine.plan.cost import bytes_bound, flops_bound
+from gradwire_engine.plan.flops import flops_bound
+from gradwire_engine.plan.memory import bytes_bound
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Layout, Program, Transform, Vmap
 from gradwire_engine.transform import apply

@@ -13,11 +13,15 @@ from tests.kit.engine.building import F64, f64, graph_of, operations
 from tests.kit.engine.graphs import graphs, points
 
 from gradwire_engine.attributes import Cast, DotGeneral, Gather, Order, Shape
+from gradwire_engine.bounds import SATURATED, Bound
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.inline import inline_calls
-from gradwire_engine.plan.cost import SATURATED, Bound, bytes_bound, cost, flops_bound, schedule
+from gradwire_engine.plan.cost import cost
+from gradwire_engine.plan.flops import flops_bound
+from gradwire_engine.plan.memory import bytes_bound
+from gradwire_engine.plan.schedule import schedule
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jvp, Layout, Program
 from gradwire_engine.transforms.vmap import batch, vmap

@@ -11,7 +11,7 @@ from gradwire_engine.execute.numpy.steps import Context, RunnerOf, make_steps, r
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.loops.steady import steady
 from gradwire_engine.passes.pipeline import simplified
-from gradwire_engine.plan.cost import depends_on_inputs, schedule
+from gradwire_engine.plan.schedule import depends_on_inputs, schedule
 
 
 class Body:

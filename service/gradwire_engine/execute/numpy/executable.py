@@ -22,7 +22,8 @@ from gradwire_engine.execute.numpy.runners import runner_of
 from gradwire_engine.execute.numpy.steps import ALL_ROWS, Context, make_steps, run_steps
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.passes.loops.lower import lower
-from gradwire_engine.plan.cost import bytes_bound, schedule
+from gradwire_engine.plan.memory import bytes_bound
+from gradwire_engine.plan.schedule import schedule
 
 CACHE_BYTES = 1 << 20
 """Live bytes of a slice that is cut for the cache."""

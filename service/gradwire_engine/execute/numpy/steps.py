@@ -12,7 +12,7 @@ import numpy as np
 from gradwire_engine.attributes import Attributes
 from gradwire_engine.errors import RowFailure
 from gradwire_engine.graph import Graph
-from gradwire_engine.plan.cost import Schedule
+from gradwire_engine.plan.schedule import Schedule
 
 ALL_ROWS: Final = -1
 """In place of a row: what does not depend on the rows concerns all of them."""
