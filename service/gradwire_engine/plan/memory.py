@@ -1,6 +1,6 @@
 """How many bytes of buffers a run needs at most.
 
-It is the largest sum of the buffers that are alive at the same time when the nodes run in the order of `schedule` and
+It is the largest sum of the buffers that are alive at the same time when the nodes run in the order of its schedule and
 every buffer is freed after its last use; with inputs, outputs and scratch memory. Views are counted as if they were
 copies, and as what they keep alive where that is more, so the bound holds for every executor.
 """
@@ -14,24 +14,24 @@ from itertools import repeat
 from gradwire_engine.bounds import Bound
 from gradwire_engine.graph import Graph
 from gradwire_engine.ops.shape import copies_slice
-from gradwire_engine.plan.schedule import depends_on_inputs, schedule
-from gradwire_engine.plan.structured import constants, overwritten, structured_bytes
+from gradwire_engine.plan.schedule import Schedule, depends_on_inputs, depends_on_rows, schedule_of
+from gradwire_engine.plan.structured import graph_uses, overwritten, structured_bytes
 
 _VIEWS = frozenset({"broadcast_to", "reshape", "permute_dims", "slice", "flip", "windows", "stop_gradient"})
 """Ops whose result may be part of their operand's memory."""
 
 
-def bytes_bound(graph: Graph, varying: Sequence[bool] | None = None) -> Bound:
-    """The bound for runs as `schedule` has them."""
+def bytes_bound(graph: Graph, schedule: Schedule | None = None) -> Bound:
+    """The bound for runs in this order, by default those of a batch of rows."""
+    schedule = schedule_of(graph, depends_on_rows(graph)) if schedule is None else schedule
     sizes = [type.elements * type.dtype.itemsize for type in graph.types]
     held = _held_bytes(graph, sizes)
     grows = [type.is_batched for type in graph.types]
-    plan = schedule(graph, varying)
     alive = [0, 0]  # constant, per row
     for number in range(len(graph.inputs)):
         alive[grows[number]] += held[number]
     peak = list(alive)
-    for position in plan.order:
+    for position in schedule.order:
         node, first = graph.nodes[position], graph.first_results[position]
         results = range(first, first + len(node.results))
         for number in results:
@@ -45,16 +45,16 @@ def bytes_bound(graph: Graph, varying: Sequence[bool] | None = None) -> Bound:
                 now[grows[number]] += math.ceil(factor * sizes[number])
         if node.subgraphs:
             bounds = [
-                bytes_bound(subgraph, depends_on_inputs(subgraph, fixed))
-                for subgraph, fixed in zip(node.subgraphs, constants(node), strict=True)
+                bytes_bound(subgraph, schedule_of(subgraph, depends_on_inputs(subgraph, use.constants)))
+                for subgraph, use in zip(node.subgraphs, graph_uses(node), strict=True)
             ]
             inner = structured_bytes(node, [graph.types[n] for n in node.operands], bounds)
             now = [now[0] + inner.constant, now[1] + inner.per_row]
             for number in overwritten(node):
-                if number not in plan.dying[position]:
+                if number not in schedule.dying[position]:
                     now[grows[number]] += sizes[number]  # what others read is copied before it is written to
         peak = [max(highest, each) for highest, each in zip(peak, now, strict=True)]
-        for number in plan.dying[position]:
+        for number in schedule.dying[position]:
             alive[grows[number]] -= held[number]
     return Bound(peak[0], peak[1]).saturated()
 

@@ -13,32 +13,38 @@ from gradwire_engine.graph import Graph
 
 
 class Schedule(NamedTuple):
-    """In which order the nodes of a graph run, and when their results are no longer needed."""
+    """In which order the nodes of a graph run, and when their results are no longer needed. Nodes are positions."""
 
-    order: tuple[int, ...]
-    """Positions of nodes: first those that depend on no row, which run once, then the rest, which may run in slices."""
-    by_rows: tuple[bool, ...]
-    """For each value, whether it depends on the batch."""
+    once: tuple[int, ...]
+    """First, the nodes whose results are the same for all runs."""
+    each: tuple[int, ...]
+    """Then the others, in every run: for every slice of rows, or every step of a loop."""
+    varies: tuple[bool, ...]
+    """For each value, whether it changes from one run to the next."""
     dying: tuple[tuple[int, ...], ...]
-    """For each position, the values that nothing needs once that node has run."""
+    """For each node, the values that nothing needs once it has run."""
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """All nodes."""
+        return self.once + self.each
 
 
-def schedule(graph: Graph, varying: Sequence[bool] | None = None) -> Schedule:
-    """The order of a graph's nodes, and the lives of its values.
+def schedule_of(graph: Graph, varies: Sequence[bool]) -> Schedule:
+    """The order of a graph's nodes, and the lives of its values. `varies` marks those that change between runs.
 
-    Inputs and outputs belong to the caller and never die. Neither does what runs once and is read for every slice.
-    `varying` marks the values that change from one run to the next, by default those that depend on the batch.
+    Inputs and outputs belong to the caller and never die. Neither does what runs once and is read in every run.
     """
-    by_rows = depends_on_rows(graph) if varying is None else varying
-    moving = [by_rows[first] for first in graph.first_results]
-    order = tuple(sorted(range(len(graph.nodes)), key=moving.__getitem__))
+    moving = [varies[first] for first in graph.first_results]
+    once = tuple([position for position, moves in enumerate(moving) if not moves])
+    each = tuple([position for position, moves in enumerate(moving) if moves])
     kept = set(graph.outputs) | set(range(len(graph.inputs)))
     last: dict[int, int] = {}
-    for position in order:
+    for position in once + each:
         node, first = graph.nodes[position], graph.first_results[position]
         for number in node.operands:
             last[number] = position
-            if moving[position] and not by_rows[number]:
+            if moving[position] and not varies[number]:
                 kept.add(number)
         for number in range(first, first + len(node.results)):
             last[number] = position
@@ -46,12 +52,12 @@ def schedule(graph: Graph, varying: Sequence[bool] | None = None) -> Schedule:
     for number, position in last.items():
         if number not in kept:
             dying[position].append(number)
-    return Schedule(order, tuple(by_rows), tuple([tuple(numbers) for numbers in dying]))
+    return Schedule(once, each, tuple(varies), tuple([tuple(numbers) for numbers in dying]))
 
 
 def depends_on_rows(graph: Graph) -> list[bool]:
     """For each value, whether it depends on the batch: it has the row axis, or is computed from what has."""
-    depends = [one.type.is_batched for one in graph.inputs]
+    depends = [type.is_batched for type in graph.input_types]
     for node in graph.nodes:
         moves = (
             any([depends[n] for n in node.operands])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gradwire_engine.attributes import Replay, Rowwise, Scan, While
 from gradwire_engine.bounds import Bound
@@ -12,23 +13,34 @@ from gradwire_engine.plan.checkpointing import least_steps
 from gradwire_engine.types import ROWS, TensorType
 
 _PLACED_BYTES = 176
-"""For each snapshot of a loop whose end nobody knows: about 22 numbers that say what giving it up would cost."""
+"""For each snapshot of a loop whose end nobody knows: which step it is of, in Python objects."""
 
 _HELD_BYTES = 48
 """For each snapshot of a loop that is run again: where it stands, in Python objects."""
 
 
-def constants(node: Node) -> tuple[int, ...]:
-    """For each graph of a node how many of its first inputs are the same whenever it runs."""
+class GraphUse(NamedTuple):
+    """How a node runs one of its graphs, again and again."""
+
+    constants: int = 0
+    """So many of the graph's first inputs are the same in all runs."""
+    carries: int | None = None
+    """The inputs after these are the first outputs of the run before: so many. None where a run is no step of a loop
+    that is looked at for masks which have become true."""
+
+
+def graph_uses(node: Node) -> tuple[GraphUse, ...]:
+    """One for each graph of a node."""
     match node.attributes:
         case Scan() as a:
-            return (a.constants,)
+            return (GraphUse(a.constants, a.carries),)
         case While() as a:
-            return a.condition_constants, a.body_constants
+            carries = len(node.subgraphs[1].outputs)
+            return GraphUse(a.condition_constants), GraphUse(a.body_constants, carries)
         case Replay() as a:
-            return a.forward_constants, a.constants
+            return GraphUse(a.forward_constants), GraphUse(a.constants, a.carries)
         case _:
-            return (0,) * len(node.subgraphs)
+            return (GraphUse(),) * len(node.subgraphs)
 
 
 def structured_flops(node: Node, operands: Sequence[TensorType], bounds: Sequence[Bound]) -> Bound:
