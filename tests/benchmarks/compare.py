@@ -1,10 +1,12 @@
 """Two checkouts, measured in turns in one run: every figure before and after, and their ratio.
 
-    python tests/benchmarks/compare.py BEFORE AFTER [--rounds 15] [--only TEXT]
+    python tests/benchmarks/compare.py BEFORE AFTER [--sessions 4] [--rounds 5] [--only TEXT]
 
 Both are folders with an environment in `.venv`. Each runs `cases.py`, this checkout's, with its own Python; only one of
-them works at a time, and who begins changes from round to round. The ratio is the median of the ratios of the pairs,
-with its quartiles: neighbours disturb both of a pair, and a figure counts as worse where even the lower quartile is.
+them works at a time, and who begins changes from round to round. Both are started anew several times, since a process
+may be lucky with its memory for as long as it lives. The ratio is the median of the ratios of all pairs, with its
+quartiles: neighbours disturb both of a pair. A figure is marked where the median is worse by more than 3 % and even the
+lower quartile is worse.
 """
 
 from __future__ import annotations
@@ -14,8 +16,7 @@ import json
 import os
 import statistics
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ CASES = Path(__file__).with_name("cases.py")
 LEAST_SECONDS = 0.3
 WIRE_CALLS = 300
 WORSE = 1.03
+
+Pair = tuple[float, float]
+"""A figure before and after."""
 
 
 class Checkout:
@@ -81,18 +85,26 @@ def calls_for(checkout: Checkout, case: str) -> int:
     return calls
 
 
-def compare(case: str, before: Checkout, after: Checkout, rounds: int) -> str:
+def measure(
+    before: Checkout, after: Checkout, rounds: int, cases: Sequence[str], calls: dict[str, int]
+) -> Iterator[tuple[str, Pair]]:
+    """The figures of both, pair by pair. `calls` are kept from one session to the next."""
+    for case in cases:
+        if case not in calls:
+            calls[case] = calls_for(before, case)
+        pair = {checkout: checkout.figure(case, calls[case]) for checkout in (before, after)}  # warms up
+        for round_ in range(rounds):
+            for checkout in (before, after) if round_ % 2 else (after, before):
+                pair[checkout] = checkout.figure(case, calls[case])
+            yield case, (pair[before], pair[after])
+
+
+def line(case: str, pairs: Sequence[Pair]) -> str:
     """A line of the table."""
-    calls = calls_for(before, case)
-    after.figure(case, 1)
-    figures: dict[Checkout, list[float]] = {before: [], after: []}
-    for round_ in range(rounds):
-        for checkout in (before, after) if round_ % 2 else (after, before):
-            figures[checkout].append(checkout.figure(case, calls))
-    ratios = [b / a for a, b in zip(figures[before], figures[after], strict=True)]
+    ratios = [after / before for before, after in pairs]
     low, ratio, high = statistics.quantiles(ratios, n=4)
     scale = 1.0 if case.startswith("wire") else 1e3
-    shown = [f"{scale * statistics.median(figures[checkout]):>12.3f}" for checkout in (before, after)]
+    shown = [f"{scale * statistics.median(figures):>12.3f}" for figures in zip(*pairs, strict=True)]
     mark = "  worse" if ratio > WORSE and low > 1.0 else ""
     return f"{case:<36}{''.join(shown)}{ratio:>9.3f}   {low:.3f} to {high:.3f}{mark}"
 
@@ -102,17 +114,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--sessions", type=int, default=4, help="times that both are started")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of a case in each")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     options = parser.parse_args()
-    with running(options.before.resolve()) as before, running(options.after.resolve()) as after:
-        print(
-            f"{'CPU ms a call; wire: times an echo':<36}{'before':>12}{'after':>12}{'ratio':>9}   quartiles", flush=True
-        )
-        for case in before.hello["cases"]:
-            if options.only in case:
-                print(compare(case, before, after, options.rounds), flush=True)
+    calls: dict[str, int] = {}
+    pairs: dict[str, list[Pair]] = {}
+    for _ in range(options.sessions):
+        with running(options.before.resolve()) as before, running(options.after.resolve()) as after:
+            cases = [case for case in before.hello["cases"] if options.only in case]
+            for case, pair in measure(before, after, options.rounds, cases, calls):
+                pairs.setdefault(case, []).append(pair)
+    print(f"{'CPU ms a call; wire: times an echo':<36}{'before':>12}{'after':>12}{'ratio':>9}   quartiles")
+    for case in pairs:
+        print(line(case, pairs[case]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
