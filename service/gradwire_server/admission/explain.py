@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gradwire.wire.requests import SlicedExplain
-from gradwire_engine.plan.cost import Bound
+from gradwire_engine.bounds import Bound
 from gradwire_server.admission.admission import Admission
 from gradwire_server.admission.operands import task_input
 from gradwire_server.admission.programs import checked_id

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from gradwire._version import __version__
 from gradwire.wire.responses import RunReport, evaluated_parts, output_head
+from gradwire_engine.bounds import Bound, Cost
 from gradwire_engine.errors import RowFailure
-from gradwire_engine.plan.cost import Bound, Cost
 from gradwire_engine.program import Layout
 from gradwire_engine.types import TensorType
 from gradwire_server.admission.operands import Operand, task_input

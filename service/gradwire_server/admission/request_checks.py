@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from gradwire.wire.requests import MAX_ROWS, SlicedEvaluate
 from gradwire.wire.tensors import TensorView
-from gradwire_engine.plan.cost import Cost
+from gradwire_engine.bounds import Cost
 from gradwire_engine.types import TensorType
 from gradwire_server.admission.signature import Input, Signature
 from gradwire_server.config.table import ServerConfig

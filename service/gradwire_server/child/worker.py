@@ -24,7 +24,8 @@ from gradwire.wire.explanations import encode_trace_table
 from gradwire.wire.programs import decode_graph, decode_program
 from gradwire.wire.responses import EXECUTORS
 from gradwire_engine.errors import EngineError, GraphError
-from gradwire_engine.execute.numpy.executable import Executable, compile
+from gradwire_engine.execute import Executable
+from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.explain import explain
 from gradwire_engine.program import Limits
 from gradwire_engine.types import TensorType

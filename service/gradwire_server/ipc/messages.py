@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Literal, NamedTuple, Protocol, Self
 
+from gradwire_engine.bounds import Cost
 from gradwire_engine.errors import RowFailure
 from gradwire_engine.graph import Input
-from gradwire_engine.plan.cost import Cost
 from gradwire_engine.program import Layout, Limits
 from gradwire_engine.types import TensorType
 from gradwire_server.ipc import records

@@ -10,7 +10,7 @@ from tests.kit.server.fakes import prepared_program
 from tests.kit.server.ready_programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
 
 from gradwire.wire.requests import evaluate_parts, join, slice_evaluate
-from gradwire_engine.plan.cost import Bound
+from gradwire_engine.bounds import Bound
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.ready_program import EvaluatePayload, ReadyProgram

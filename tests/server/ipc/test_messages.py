@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradwire_engine.bounds import SATURATED, Bound, Cost
 from gradwire_engine.errors import RowFailure
 from gradwire_engine.graph import Input
-from gradwire_engine.plan.cost import SATURATED, Bound, Cost
 from gradwire_engine.program import Layout, Limits
 from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_server.ipc.frames import Channel, ChannelClosed, Frame

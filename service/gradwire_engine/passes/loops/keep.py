@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from gradwire_engine.attributes import Replay, Scan, While
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.ops.control.bodies import needed_inputs, operand_groups, rearranged
 from gradwire_engine.ops.table import OPS
-from gradwire_engine.plan.checkpointing import MOST_SNAPSHOTS
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import broadcast_to
+
+_MOST_SNAPSHOTS: Final = 4096
+"""More are never used: with so many, no step of eight million is run more than three times."""
 
 
 def keep_snapshots(graph: Graph, budget: int) -> Graph:
@@ -223,7 +226,7 @@ def _with_snapshots(
     a = node.attributes
     assert isinstance(a, Scan | While)
     length = a.max_steps if isinstance(a, While) else a.length
-    count = max(1, min(limit // tape.state_bytes, MOST_SNAPSHOTS, length))
+    count = max(1, min(limit // tape.state_bytes, _MOST_SNAPSHOTS, length))
     if isinstance(a, While):
         new = node._replace(attributes=replace(a, snapshots=count, recorded=tape.carries))
     else:
