@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from gradwire_engine.attributes import Replay, Rowwise, Scan, While
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import op_of
 from gradwire_engine.ops.shape import copies_slice
 from gradwire_engine.plan.checkpointing import least_steps
 from gradwire_engine.types import ROWS, TensorType
@@ -77,7 +78,7 @@ def flops_bound(graph: Graph) -> Bound:
 
 
 def _node_flops(node: Node, operands: Sequence[TensorType]) -> tuple[int, int]:
-    weight = node.op.flops
+    weight = op_of(node).flops
     if callable(weight):
         return weight(node.attributes, operands, node.results)
     types = [*operands, *node.results]
@@ -225,7 +226,7 @@ def bytes_bound(graph: Graph, varying: Sequence[bool] | None = None) -> Bound:
         for number in results:
             alive[grows[number]] += held[number]
         now = list(alive)
-        scratch = node.op.scratch
+        scratch = op_of(node).scratch
         if scratch:
             numbers = (*node.operands, *results)
             factors = scratch if isinstance(scratch, tuple) else repeat(scratch, len(numbers))

@@ -11,6 +11,7 @@ import numpy as np
 
 from gradwire_engine.attributes import Attributes
 from gradwire_engine.graph import Graph
+from gradwire_engine.op import op_of
 from gradwire_engine.plan.cost import Schedule
 
 ALL_ROWS: Final = -1
@@ -89,7 +90,7 @@ def make_steps(graph: Graph, plan: Schedule, positions: Iterable[int], runner_of
         node = graph.nodes[position]
         steps.append(
             Step(
-                node.op.evaluate,
+                op_of(node).evaluate,
                 node.attributes,
                 node.attributes.mentions_rows,
                 runner_of(graph, position, frozenset(plan.dying[position])),
