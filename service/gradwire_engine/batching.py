@@ -7,14 +7,14 @@ what does not depend on the batch is computed once. Every op has a batch rule.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from gradwire_engine.graph import Graph
-from gradwire_engine.value import Value
+from gradwire_engine.op import op_of
+from gradwire_engine.value import Builder, Value
 
 
 def spread_axis(
-    builder: Any, graph: Graph, operands: Sequence[Value], stacked: Sequence[bool], size: int
+    builder: Builder, graph: Graph, operands: Sequence[Value], stacked: Sequence[bool], size: int
 ) -> tuple[list[Value], list[bool]]:
     """Run `graph` on values some of which have the new axis 0: its outputs, and which of them have it."""
     values, has = list(operands), list(stacked)
@@ -22,7 +22,7 @@ def spread_axis(
         arguments = [values[n] for n in node.operands]
         batched = [has[n] for n in node.operands]
         if any(batched):
-            values.extend(node.op.batch(node.attributes, arguments, batched, size, *node.subgraphs))
+            values.extend(op_of(node).batch(node.attributes, arguments, batched, size, *node.subgraphs))
         else:
             values.extend(builder.copy(node, arguments))
         has.extend([any(batched)] * len(node.results))

@@ -14,8 +14,8 @@ import numpy as np
 
 from gradwire_engine.attributes import NONE, Attributes, Constant
 from gradwire_engine.errors import EngineError, GraphError
-from gradwire_engine.graph import Graph, Input, Node
-from gradwire_engine.op import Op
+from gradwire_engine.graph import Graph, Input, Node, Operation
+from gradwire_engine.op import Op, record_of
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
@@ -58,7 +58,11 @@ class GraphBuilder:
         return len(self._nodes)
 
     def emit_all(
-        self, op: str | Op, operands: Sequence[Value], attributes: Attributes = NONE, subgraphs: Sequence[Any] = ()
+        self,
+        op: str | Operation,
+        operands: Sequence[Value],
+        attributes: Attributes = NONE,
+        subgraphs: Sequence[Graph] = (),
     ) -> tuple[Value, ...]:
         """The results of `op` on `operands`: those of an equal node if there is one, else of a new one.
 
@@ -72,29 +76,25 @@ class GraphBuilder:
 
     def _intern(
         self,
-        record: Op,
+        op: Operation,
         operands: Sequence[Value],
         attributes: Attributes,
-        subgraphs: Sequence[Any],
+        subgraphs: Sequence[Graph],
         results: tuple[TensorType, ...] | None,
     ) -> tuple[Value, ...]:
         numbers = tuple([operand.number for operand in operands])
-        key = (
-            (record, numbers, attributes, tuple([g.hash for g in subgraphs]))
-            if subgraphs
-            else (record, numbers, attributes)
-        )
+        key = (op, numbers, attributes, tuple([g.hash for g in subgraphs])) if subgraphs else (op, numbers, attributes)
         known = self._interned.get(key)
         if known is not None:
             return known
         for operand in operands:
             if operand.builder is not self:
-                raise GraphError(f"{record.name}: operand {operand} belongs to another graph")
+                raise GraphError(f"{op.name}: operand {operand} belongs to another graph")
         if results is None:
-            results = result_types(record, attributes, [operand.type for operand in operands], subgraphs)
+            results = result_types(record_of(op), attributes, [operand.type for operand in operands], subgraphs)
         values = tuple([Value(self, self._count + i, type) for i, type in enumerate(results)])
         self._count += len(values)
-        self._nodes.append((Node(record, numbers, attributes, tuple(subgraphs), results), values))
+        self._nodes.append((Node(op, numbers, attributes, tuple(subgraphs), results), values))
         if self._note is not None:
             self._notes.append(self._note())
         self._interned[key] = values

@@ -21,15 +21,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gradwire_engine.attributes import NONE, Attributes, Constant
-from gradwire_engine.op import Op
 from gradwire_engine.types import DType, TensorType
 
 MAX_NESTING = 32
 
 _OPERANDS_OF_A_NODE = 16
+
+
+class Operation(Protocol):
+    """What a graph knows of an op; `op.op_of` gives the whole record, whose rules speak of graphs."""
+
+    @property
+    def name(self) -> str:
+        """There is one op of each name."""
 
 
 class Input(NamedTuple):
@@ -42,7 +49,7 @@ class Input(NamedTuple):
 class Node(NamedTuple):
     """One application of an op."""
 
-    op: Op
+    op: Operation
     operands: tuple[int, ...]
     attributes: Attributes
     subgraphs: tuple[Graph, ...]

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradwire_engine.attributes import NONE, Attributes
+from gradwire_engine.graph import Graph, Node, Operation
 from gradwire_engine.types import TensorType
-from gradwire_engine.value import Value
+from gradwire_engine.value import Builder, Value
 
 
 class Masked(NamedTuple):
@@ -104,13 +105,13 @@ class Expansion:
     expand: Callable[[Any, Sequence[Value]], Sequence[Value]]
 
 
-PushForward = Callable[[Any, Any, Sequence[Value], Tangents], tuple[list[Value], list[Masked | None]]]
+PushForward = Callable[[Builder, Graph, Sequence[Value], Tangents], tuple[list[Value], list[Masked | None]]]
 """(builder, graph, operands, tangents) -> outputs and their tangents: a graph on dual numbers inside `builder`."""
 
-PrimalPart = Callable[[Any, Sequence[bool], Sequence[int]], Any]
+PrimalPart = Callable[[Graph, Sequence[bool], Sequence[int]], Graph]
 """(graph, which inputs are linear, outputs that depend on none of these) -> these outputs, as a graph of the others."""
 
-PullBack = Callable[[Any, Any, Sequence[Value | None], Tangents], list[Masked | None]]
+PullBack = Callable[[Builder, Graph, Sequence[Value | None], Tangents], list[Masked | None]]
 """(builder, graph, operands, cotangents of the outputs) -> a cotangent for each operand that is None, in which the
 graph is linear. It runs the graph and its backward pass inside `builder`."""
 
@@ -124,9 +125,9 @@ class Halves:
     besides. `linear(builder, operands, residuals)` emits it: a value for each linear result, in order.
     """
 
-    primal: Callable[[Any, Sequence[Value | None]], tuple[list[Value | None], list[Value]]]
+    primal: Callable[[Builder, Sequence[Value | None]], tuple[list[Value | None], list[Value]]]
     needed: frozenset[int]
-    linear: Callable[[Any, Sequence[Value | None], Sequence[Value]], list[Value]]
+    linear: Callable[[Builder, Sequence[Value | None], Sequence[Value]], list[Value]]
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,10 @@ class Structured:
     are None where they are linear; cotangents arrive for each result, and leave for each operand.
     """
 
-    push: Callable[[Any, Any, Sequence[Value], Tangents, PushForward], tuple[Sequence[Value], Tangents]]
-    linear_results: Callable[[Any, Sequence[bool]], Sequence[bool]]
-    divide: Callable[[Any, Sequence[bool], PrimalPart], Halves]
-    transpose: Callable[[Any, Any, Sequence[Value | None], Tangents, Sequence[TensorType], PullBack], Tangents]
+    push: Callable[[Builder, Node, Sequence[Value], Tangents, PushForward], tuple[Sequence[Value], Tangents]]
+    linear_results: Callable[[Node, Sequence[bool]], Sequence[bool]]
+    divide: Callable[[Node, Sequence[bool], PrimalPart], Halves]
+    transpose: Callable[[Builder, Node, Sequence[Value | None], Tangents, Sequence[TensorType], PullBack], Tangents]
 
 
 Derivative = Zero | Refused | Partials | Jvp | Linear | Bilinear | Expansion | Structured
@@ -221,6 +222,17 @@ class Op:
 
     def __repr__(self) -> str:
         return f"Op({self.name})"
+
+
+def record_of(op: Operation) -> Op:
+    """The whole record of an op that stands in a graph."""
+    assert isinstance(op, Op)
+    return op
+
+
+def op_of(node: Node) -> Op:
+    """The whole record of a node's op."""
+    return record_of(node.op)
 
 
 Array = np.ndarray

@@ -7,27 +7,44 @@ a Python number takes the type of the other operand (that is the only convenienc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from gradwire_engine.attributes import NONE, Attributes, Shape
+from gradwire_engine.graph import Graph, Node, Operation
 from gradwire_engine.types import DType, TensorType
 
 
 class Builder(Protocol):
-    """What a value needs of the graph that it belongs to."""
+    """A graph under construction, as rules see it: `builder.GraphBuilder` is the only one."""
+
+    def fresh(self) -> Builder:
+        """An empty builder, for a graph that this one refers to."""
+
+    def input(self, name: str, type: TensorType) -> Value:
+        """A new input, after those that exist."""
 
     def emit_all(
-        self, op: str, operands: Sequence[Value], attributes: Attributes = NONE, subgraphs: Sequence[Any] = ()
+        self,
+        op: str | Operation,
+        operands: Sequence[Value],
+        attributes: Attributes = NONE,
+        subgraphs: Sequence[Graph] = (),
     ) -> tuple[Value, ...]:
         """Append a node; its results."""
+
+    def copy(self, node: Node, operands: Sequence[Value]) -> tuple[Value, ...]:
+        """The results of `node` on other operands of the same types."""
 
     def constant(self, array: np.ndarray) -> Value:
         """A constant."""
 
-    def fresh(self) -> Any:
-        """An empty builder, for a graph that this one refers to."""
+    def inline(self, graph: Graph, operands: Sequence[Value]) -> list[Value]:
+        """The outputs of `graph` on `operands`, its nodes copied into this one."""
+
+    def finish(self, outputs: Sequence[Value], names: Sequence[str] = ()) -> Graph:
+        """The graph that returns `outputs`."""
 
 
 class Value:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import op_of
 from gradwire_engine.types import ROWS
 from gradwire_engine.value import Value
 
@@ -36,9 +37,9 @@ def fold(graph: Graph, libraries: Collection[str] = ("numpy", "scipy")) -> Graph
             known = [arrays.get(n) for n in node.operands]
             operands = [array for array in known if array is not None]
             if node.op.name == "constant":
-                arrays[first] = node.op.evaluate(node.attributes)
-            if len(operands) == len(known) and node.op.library in libraries and _worthwhile(node, operands, left):
-                array = np.asarray(node.op.evaluate(node.attributes, *operands))
+                arrays[first] = op_of(node).evaluate(node.attributes)
+            if len(operands) == len(known) and op_of(node).library in libraries and _worthwhile(node, operands, left):
+                array = np.asarray(op_of(node).evaluate(node.attributes, *operands))
                 arrays[first] = array
                 left -= array.size
                 folded = True

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gradwire_engine.bounds import Bound
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import op_of
 from gradwire_engine.plan.structured import structured_flops
 from gradwire_engine.types import TensorType
 
@@ -28,7 +29,7 @@ def flops_bound(graph: Graph) -> Bound:
 
 
 def _node_flops(node: Node, operands: Sequence[TensorType]) -> tuple[int, int]:
-    weight = node.op.flops
+    weight = op_of(node).flops
     if callable(weight):
         return weight(node.attributes, operands, node.results)
     types = [*operands, *node.results]

@@ -13,6 +13,7 @@ from itertools import repeat
 
 from gradwire_engine.bounds import Bound
 from gradwire_engine.graph import Graph
+from gradwire_engine.op import op_of
 from gradwire_engine.ops.shape import copies_slice
 from gradwire_engine.plan.schedule import Schedule, depends_on_inputs, depends_on_rows, schedule_of
 from gradwire_engine.plan.structured import graph_uses, overwritten, structured_bytes
@@ -37,7 +38,7 @@ def bytes_bound(graph: Graph, schedule: Schedule | None = None) -> Bound:
         for number in results:
             alive[grows[number]] += held[number]
         now = list(alive)
-        scratch = node.op.scratch
+        scratch = op_of(node).scratch
         if scratch:
             numbers = (*node.operands, *results)
             factors = scratch if isinstance(scratch, tuple) else repeat(scratch, len(numbers))

@@ -18,10 +18,22 @@ from collections.abc import Sequence
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph, Node
-from gradwire_engine.op import Bilinear, Expansion, Jvp, Linear, Masked, Partials, Refused, Structured, Tangents, Zero
+from gradwire_engine.op import (
+    Bilinear,
+    Expansion,
+    Jvp,
+    Linear,
+    Masked,
+    Partials,
+    Refused,
+    Structured,
+    Tangents,
+    Zero,
+    op_of,
+)
 from gradwire_engine.tangents import add_all, mask_or_true, scale
 from gradwire_engine.types import DType
-from gradwire_engine.value import Value
+from gradwire_engine.value import Builder, Value
 from gradwire_engine.vocabulary import zeros
 
 
@@ -45,7 +57,7 @@ def jvp(graph: Graph, inputs: Sequence[int]) -> Graph:
 
 
 def push_forward(
-    builder: GraphBuilder, graph: Graph, operands: Sequence[Value], tangents: Tangents
+    builder: Builder, graph: Graph, operands: Sequence[Value], tangents: Tangents
 ) -> tuple[list[Value], list[Masked | None]]:
     """Run `graph` on dual numbers inside `builder`: the values and tangents of its outputs."""
     values = list(operands)
@@ -60,13 +72,13 @@ def push_forward(
 
 
 def push_node(
-    builder: GraphBuilder, node: Node, operands: Sequence[Value], tangents: Tangents
+    builder: Builder, node: Node, operands: Sequence[Value], tangents: Tangents
 ) -> tuple[Sequence[Value], Tangents]:
     """One node on dual numbers: its results, and their tangents."""
     if not any(tangents):
         results = builder.copy(node, operands)
         return results, [None] * len(results)
-    rule = node.op.derivative
+    rule = op_of(node).derivative
     if isinstance(rule, Structured):
         return rule.push(builder, node, operands, tangents, push_forward)
     results = builder.copy(node, operands)
@@ -79,14 +91,14 @@ def instantiate(value: Value, tangent: Masked | None) -> Value:
 
 
 def _tangents(
-    builder: GraphBuilder,
+    builder: Builder,
     node: Node,
     operands: Sequence[Value],
     results: Sequence[Value],
     tangents: Tangents,
 ) -> Tangents:
     """The tangents of a node's results, from its op's one rule."""
-    rule = node.op.derivative
+    rule = op_of(node).derivative
     if not any(result.dtype.is_floating for result in results):
         return [None] * len(results)
     match rule:
@@ -110,14 +122,14 @@ def _tangents(
         case Structured():
             raise GraphError(f"{node.op.name} is pushed as a whole")
         case Expansion(expand):
-            inner = GraphBuilder()
+            inner = builder.fresh()
             stand_ins = [inner.input("", operand.type) for operand in operands]
             expanded = inner.finish(expand(node.attributes, stand_ins))
             return push_forward(builder, expanded, operands, tangents)[1]
 
 
 def _linear_tangent(
-    builder: GraphBuilder, node: Node, rule: Linear, operands: Sequence[Value], tangents: Tangents
+    builder: Builder, node: Node, rule: Linear, operands: Sequence[Value], tangents: Tangents
 ) -> Masked | None:
     """A linear op is its own tangent map: the op on the tangents, zeros standing for absent ones."""
     if rule.tangent is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
-from gradwire_engine.op import Halves, Masked, Structured
+from gradwire_engine.op import Halves, Masked, Structured, op_of
 from gradwire_engine.transforms.jvp import push_forward
 from gradwire_engine.value import Value
 
@@ -63,9 +63,9 @@ def split(
     for node in joint.nodes:
         kinds.extend(_result_kinds(node, [kinds[n] for n in node.operands]))
     halves = {
-        first: node.op.derivative.divide(node, [kinds[n] == _LINEAR for n in node.operands], primal_part)
+        first: rule.divide(node, [kinds[n] == _LINEAR for n in node.operands], primal_part)
         for first, node in joint.numbered()
-        if isinstance(node.op.derivative, Structured) and any([kinds[n] == _LINEAR for n in node.operands])
+        if isinstance(rule := op_of(node).derivative, Structured) and any([kinds[n] == _LINEAR for n in node.operands])
     }
 
     forward = GraphBuilder()
@@ -122,8 +122,9 @@ def primal_part(graph: Graph, varied: Sequence[bool], outputs: Sequence[int]) ->
 def _result_kinds(node: Node, operands: Sequence[int]) -> list[int]:
     """Whether each result of a node is constant, primal or linear."""
     kind = max(operands, default=_CONSTANT)
-    if kind == _LINEAR and isinstance(node.op.derivative, Structured):
-        moves = node.op.derivative.linear_results(node, [each == _LINEAR for each in operands])
+    rule = op_of(node).derivative
+    if kind == _LINEAR and isinstance(rule, Structured):
+        moves = rule.linear_results(node, [each == _LINEAR for each in operands])
         return [_LINEAR if each else _PRIMAL for each in moves]
     return [kind] * len(node.results)
 

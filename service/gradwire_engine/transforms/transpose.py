@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph, Node
-from gradwire_engine.op import Bilinear, Linear, Masked, Structured, Tangents
+from gradwire_engine.op import Bilinear, Linear, Masked, Structured, Tangents, op_of
 from gradwire_engine.tangents import add
 from gradwire_engine.transforms.linearize import split
 from gradwire_engine.types import TensorType
-from gradwire_engine.value import Value
+from gradwire_engine.value import Builder, Value
 from gradwire_engine.vocabulary import zeros
 
 
@@ -45,9 +45,7 @@ def transpose(linear: Graph, residuals: int, outputs: Sequence[int] | None = Non
     return builder.finish(arrived)
 
 
-def pull_back(
-    builder: GraphBuilder, linear: Graph, residuals: Sequence[Value], cotangents: Tangents
-) -> list[Masked | None]:
+def pull_back(builder: Builder, linear: Graph, residuals: Sequence[Value], cotangents: Tangents) -> list[Masked | None]:
     """Run the backward pass inside `builder`: a cotangent for each linear input, None where nothing arrives."""
     first_linear = len(residuals)
     values: list[Value | None] = [*residuals, *[None] * (len(linear.inputs) - first_linear)]
@@ -82,10 +80,10 @@ def pull_back(
 
 
 def _transposed(
-    builder: GraphBuilder, node: Node, operands: Sequence[Value | None], arriving: Tangents, types: Sequence[TensorType]
+    builder: Builder, node: Node, operands: Sequence[Value | None], arriving: Tangents, types: Sequence[TensorType]
 ) -> Tangents:
     """What a linear node hands to its operands."""
-    rule = node.op.derivative
+    rule = op_of(node).derivative
     if isinstance(rule, Structured):
         return rule.transpose(builder, node, operands, arriving, types, pull_back_from)
     if not isinstance(rule, Linear | Bilinear) or arriving[0] is None:
@@ -94,7 +92,7 @@ def _transposed(
 
 
 def pull_back_from(
-    builder: GraphBuilder, graph: Graph, operands: Sequence[Value | None], cotangents: Tangents
+    builder: Builder, graph: Graph, operands: Sequence[Value | None], cotangents: Tangents
 ) -> list[Masked | None]:
     """A graph that computes values and is linear in some inputs (those whose operand is None): forward pass for the
     values, then the backward pass; a cotangent for each linear input."""

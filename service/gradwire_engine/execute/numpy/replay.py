@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gradwire_engine.attributes import Replay
-from gradwire_engine.execute.numpy.body import Application, Body, BodyRuns
+from gradwire_engine.execute.numpy.body import Application, BodyRuns
 from gradwire_engine.execute.numpy.rows import Arrays, Rows
 from gradwire_engine.execute.numpy.scan import ScanRunner, put
 from gradwire_engine.execute.numpy.steps import Context
@@ -25,79 +24,44 @@ class ReplayRunner:
     def __init__(self, application: Application) -> None:
         node, types = application.node, application.types
         assert isinstance(node.attributes, Replay)
-        self._a = a = node.attributes
+        self.attributes = a = node.attributes
         count = len(node.operands)
         scan, self._scan_operands = replay.scan_attributes(a, count)
-        self._scan = ScanRunner(
-            Application(
-                Node(OPS["scan"], tuple(self._scan_operands), scan, node.subgraphs[1:], node.results),
-                tuple([types[i] for i in self._scan_operands]),
-                application.bodies[1:],
-                frozenset(),
-            )
-        )
+        stand_in = Node(OPS["scan"], tuple(self._scan_operands), scan, node.subgraphs[1:], node.results)
+        scan_types = tuple([types[i] for i in self._scan_operands])
+        self._scan = ScanRunner(Application(stand_in, scan_types, application.bodies[1:], frozenset()))
         self._rows = Rows(node, types)
-        self._body = application.bodies[0]
-        self._by_row = bool(a.row_axes) and not replay.is_shared(a, count)
-        self._count, (self._positions,), self._snapshots, self._constants, self._stacked, _ = replay.groups(a, count)
-        self._may_overwrite = application.dying.issuperset(self._snapshots)
+        self.shared = self._rows.shared
+        self.body = application.bodies[0]
+        self.by_row = bool(a.row_axes) and not replay.is_shared(a, count)
+        self.count, (self.positions,), self.snapshots, self.constants, self.stacked, _ = replay.groups(a, count)
+        self.may_overwrite = application.dying.issuperset(self.snapshots)
 
     def __call__(self, context: Context, operands: Arrays) -> Any:
         shape = self._rows.shape(operands)
         flat = self._rows.flat(operands, math.prod(shape))
-        inner = self._rows.context(context, shape)
-        return self._scan(context, [operands[i] for i in self._scan_operands], self._tape(inner, flat))
-
-    def _tape(self, context: Context, flat: Arrays) -> _ReplayedTape:
-        loop = _Loop(
-            self._a,
-            self._body,
-            context,
-            ends=flat[self._count.start] if self._a.counted else None,
-            constants=[(flat[i], self._rows.shared[i]) for i in self._constants],
-            stacked=[(flat[i], self._rows.shared[i]) for i in self._stacked],
-            by_row=self._by_row,
-        )
-        positions = flat[self._positions]
-        if self._by_row and positions.shape[0]:
-            positions = positions[0]  # all rows have the same
-        return _ReplayedTape(
-            self._a, loop, [self._own(flat[i]) for i in self._snapshots], positions.reshape(-1)[: self._a.snapshots]
-        )
-
-    def _own(self, snapshots: np.ndarray) -> np.ndarray:
-        """Snapshots that may be written to: these, if nothing else needs them."""
-        return snapshots if self._may_overwrite and snapshots.flags.writeable else snapshots.copy()
+        tape = _ReplayedTape(self, self._rows.context(context, shape), flat)
+        return self._scan(context, [operands[i] for i in self._scan_operands], tape)
 
 
 class _Loop:
     """The loop that is run again. Its steps are counted from the first that it runs."""
 
-    def __init__(
-        self,
-        attributes: Replay,
-        body: Body,
-        context: Context,
-        *,
-        ends: np.ndarray | None,
-        constants: Sequence[tuple[np.ndarray, bool]],
-        stacked: Sequence[tuple[np.ndarray, bool]],
-        by_row: bool,
-    ) -> None:
-        """Operands come with whether all rows share them; `ends` is after how many steps rows are done."""
-        self.by_row = by_row
-        self.last = attributes.length - 1 if attributes.reverse else None
-        self.steps = attributes.length
-        self._ends: np.ndarray | None = None
-        if ends is not None:
-            ends = np.clip(ends, 0, attributes.length)
-            self.steps = int(np.max(ends, initial=0))
-            if by_row and bool((ends != self.steps).any()):
-                self._ends = ends
-        self._body = body
+    def __init__(self, runner: ReplayRunner, context: Context, flat: Arrays) -> None:
+        a = runner.attributes
+        self._by_row = runner.by_row
+        self._last = a.length - 1 if a.reverse else None
+        self._body = runner.body
         self._context = context
-        self._constants = constants
-        self._stacked = stacked
+        self._constants = [(flat[i], runner.shared[i]) for i in runner.constants]
+        self._stacked = [(flat[i], runner.shared[i]) for i in runner.stacked]
+        self.steps = a.length
+        self._ends: np.ndarray | None = None  # after how many steps each row is done, where they differ
+        if a.counted:
+            ends = np.clip(flat[runner.count.start], 0, a.length)
+            self.steps = int(np.max(ends, initial=0))
+            if self._by_row and bool((ends != self.steps).any()):
+                self._ends = ends
         self._active: tuple[int, BodyRuns, np.ndarray | None] | None = None
 
     def advanced(self, carries: list[Any], start: int, end: int) -> list[Any]:
@@ -115,11 +79,11 @@ class _Loop:
 
     def place(self, step: int) -> int:
         """Where in a stack the entry of a step lies."""
-        return step if self.last is None else self.last - step
+        return step if self._last is None else self._last - step
 
     def _slices(self, step: int, index: np.ndarray | None) -> list[np.ndarray]:
         step = self.place(step)
-        if not self.by_row:
+        if not self._by_row:
             return [x[step] for x, _ in self._stacked]
         rows = slice(None) if index is None else index
         return [x[step] if shared else x[rows, step] for x, shared in self._stacked]
@@ -145,16 +109,21 @@ class _ReplayedTape:
     have become free take further snapshots, so that memory stays what the first run took.
     """
 
-    def __init__(self, attributes: Replay, loop: _Loop, snapshots: Sequence[np.ndarray], positions: np.ndarray) -> None:
-        """`positions`: for each slot, as which step begins its snapshot was taken; -1 where there is none."""
-        self._taped = attributes.taped
-        self._loop = loop
-        self._snapshots = snapshots
-        self._slots = snapshots[0].shape[1] if loop.by_row else len(snapshots[0])
-        self._held = self._worthwhile(sorted((step, slot) for slot, step in enumerate(positions.tolist()) if step >= 0))
+    def __init__(self, runner: ReplayRunner, context: Context, flat: Arrays) -> None:
+        a = runner.attributes
+        self._loop = _Loop(runner, context, flat)
+        self._by_row = runner.by_row
+        self._taped = a.taped
+        stacks = [flat[i] for i in runner.snapshots]
+        self._snapshots = [x if runner.may_overwrite and x.flags.writeable else x.copy() for x in stacks]
+        self._slots = stacks[0].shape[1] if self._by_row else len(stacks[0])
+        positions = flat[runner.positions]
+        steps = positions[0] if self._by_row and positions.shape[0] else positions  # all rows have the same
+        numbered = enumerate(steps.reshape(-1)[: a.snapshots].tolist())
+        self._held = self._worthwhile(sorted((step, slot) for slot, step in numbered if step >= 0))
         taken = {slot for _, slot in self._held}
-        self._free = [slot for slot in range(attributes.snapshots) if slot not in taken]
-        self._end = loop.steps
+        self._free = [slot for slot in range(a.snapshots) if slot not in taken]
+        self._end = self._loop.steps
 
     def _worthwhile(self, held: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """The snapshots, unless it is cheaper to begin again from the first: they were placed not knowing the end."""
@@ -186,11 +155,11 @@ class _ReplayedTape:
             slot = self._free.pop()
             self._held.append((middle, slot))
             for stack, carry in zip(self._snapshots, carries, strict=True):
-                put(stack, ... if self._loop.by_row else None, slot, carry)
+                put(stack, ... if self._by_row else None, slot, carry)
         self._end = step
         taped = [carries[k] for k in self._taped]
-        return taped if index is None or not self._loop.by_row else [x[index] for x in taped]
+        return taped if index is None or not self._by_row else [x[index] for x in taped]
 
     def _read(self, stack: np.ndarray, slot: int) -> np.ndarray:
         """A copy: the slot may be written to while what was made from it lives."""
-        return np.array(stack[:, slot] if self._loop.by_row else stack[slot])
+        return np.array(stack[:, slot] if self._by_row else stack[slot])

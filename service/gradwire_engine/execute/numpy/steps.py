@@ -11,6 +11,7 @@ import numpy as np
 
 from gradwire_engine.attributes import Attributes
 from gradwire_engine.errors import RowFailure
+from gradwire_engine.op import op_of
 from gradwire_engine.plan.plan import GraphPlan
 
 ALL_ROWS: Final = -1
@@ -80,7 +81,7 @@ def make_steps(plan: GraphPlan, positions: Iterable[int], runner_of: RunnerOf) -
         node = plan.graph.nodes[position]
         steps.append(
             Step(
-                node.op.evaluate,
+                op_of(node).evaluate,
                 node.attributes,
                 node.attributes.mentions_rows,
                 runner_of(plan, position),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gradwire_engine.graph import Graph
-from gradwire_engine.op import Masked, Structured
+from gradwire_engine.op import Masked, Structured, op_of
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import astype, true, zeros
@@ -17,8 +17,9 @@ def dependent_outputs(graph: Graph, varied: Sequence[bool]) -> list[bool]:
     depends = list(varied)
     for node in graph.nodes:
         moving = [depends[n] for n in node.operands]
-        if any(moving) and isinstance(node.op.derivative, Structured):
-            depends.extend(node.op.derivative.linear_results(node, moving))
+        rule = op_of(node).derivative
+        if any(moving) and isinstance(rule, Structured):
+            depends.extend(rule.linear_results(node, moving))
         else:
             depends.extend([any(moving)] * len(node.results))
     return [depends[n] for n in graph.outputs]
