@@ -12,16 +12,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradwire.v1 import graph_pb2, tensor_pb2
-from gradwire.wire.tensors import WIRE_DTYPES
+from gradwire.v1 import graph_pb2
+from gradwire.wire.tensors import DTYPES, WIRE_DTYPES
 from gradwire_engine import attributes as a
 from gradwire_engine.attributes import NONE, Attributes
 from gradwire_engine.errors import GraphError
 from gradwire_engine.op import Op
 from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_engine.verify import verify_type
-
-_DTYPES: Final = {number: dtype for dtype, number in WIRE_DTYPES.items()}
 
 _FIELD_OF_NODE: Final[Mapping[type[Attributes], str]] = {
     a.Constant: "constant",
@@ -58,17 +56,12 @@ _NAMES: Final = {
 """For each family the fields of its message."""
 
 
-def dtype_number(dtype: DType) -> tensor_pb2.DType.ValueType:
-    """An element type's number."""
-    return tensor_pb2.DType.ValueType(WIRE_DTYPES[dtype])
-
-
 def read_dtype(number: int, path: str) -> DType:
     """An element type by its number; GraphError, with the path, where there is none."""
-    found = _DTYPES.get(number)
-    if found is None:
-        raise GraphError(f"element type {number} does not exist; 1 to {len(_DTYPES)} do", path=path)
-    return found
+    dtype = DTYPES.get(number)
+    if dtype is None:
+        raise GraphError(f"element type {number} does not exist; 1 to {len(DTYPES)} do", path=path)
+    return dtype
 
 
 def write_attributes(value: Attributes, entry: graph_pb2.Node) -> None:
@@ -87,7 +80,7 @@ def write_attributes(value: Attributes, entry: graph_pb2.Node) -> None:
         if isinstance(given, tuple):
             getattr(message, name).extend(given)
         else:
-            setattr(message, name, dtype_number(given) if isinstance(given, DType) else given)
+            setattr(message, name, WIRE_DTYPES[given] if isinstance(given, DType) else given)
     if isinstance(value, a.Rowwise):
         message.rows.row_axes, message.rows.batched = value.row_axes, value.batched
         message.rows.shared.extend(value.shared)
@@ -132,7 +125,7 @@ def _require_shape(shape: tuple[int, ...], path: str) -> None:
 
 def _write_constant(value: a.Constant, message: graph_pb2.ConstantAttributes) -> None:
     tensor = message.value
-    tensor.dtype, tensor.data = dtype_number(value.type.dtype), value.data
+    tensor.dtype, tensor.data = WIRE_DTYPES[value.type.dtype], value.data
     tensor.shape.extend(value.type.shape)
 
 

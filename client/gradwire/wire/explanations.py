@@ -35,7 +35,7 @@ def encode_trace_table(table: TraceTable) -> bytes:
 
 
 def _tensor(array: np.ndarray | None, dtype: DType, shape: tuple[int, ...] = ()) -> tensor_pb2.Tensor:
-    number = tensor_pb2.DType.ValueType(WIRE_DTYPES[dtype])
+    number = WIRE_DTYPES[dtype]
     if array is None:
         return tensor_pb2.Tensor(dtype=number, shape=shape)
     return tensor_pb2.Tensor(dtype=number, shape=array.shape, data=packed_array(array, dtype).tobytes())
