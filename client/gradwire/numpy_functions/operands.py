@@ -102,6 +102,14 @@ def floating(x: Any, what: str = "this function") -> Tracer:
     return tracer if tracer.dtype.kind == "f" else cast(tracer, np.dtype(np.float64))
 
 
+def in_floating_point(x: Any) -> Array:
+    """x, traced or not, in its own type if that is a floating-point one, else in float64."""
+    if isinstance(x, Tracer):
+        return floating(x)
+    array = np.asarray(x)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
 def cast(x: Tracer, dtype: Dtype) -> Tracer:
     """x in another type."""
     return x if x.dtype == dtype else x._trace.wrap(astype(x._value, supported(np.dtype(dtype), "dtype=")))

@@ -18,6 +18,8 @@ from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Scatter
 from gradwire_engine.types import DType
 
+__all__ = ["at_add", "at_max", "at_min", "at_multiply", "at_set"]
+
 Combine = Callable[[Any, Any], Any]
 
 
