@@ -23,7 +23,7 @@ import numpy as np
 from gradwire.calls.capture import Captures, capture
 from gradwire.calls.guards import Guard, replacing, with_replaced
 from gradwire.errors import GradwireError
-from gradwire.tracing.tracer import Captured, Trace, active_trace
+from gradwire.tracing.trace import Captured, Trace, active_trace
 from gradwire.tracing.trees import Tree
 from gradwire.wire.fields import header
 from gradwire.wire.programs import encode_program, program_id

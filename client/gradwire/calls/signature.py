@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gradwire.tracing.tracer import Captured, Tracer
+from gradwire.tracing.trace import Captured, Tracer
 from gradwire.tracing.trees import Tree
 from gradwire_engine.graph import Graph
 from gradwire_engine.program import Transform

@@ -22,7 +22,7 @@ from gradwire.calls.signature import Arrangement, Call, Port
 from gradwire.errors import RequestError, RowError, TracingError
 from gradwire.tracing.locations import at_line
 from gradwire.tracing.promotion import supported
-from gradwire.tracing.tracer import Captured, Tracer
+from gradwire.tracing.trace import Captured, Tracer
 from gradwire.tracing.trees import Tree, flatten
 from gradwire.wire.fields import bytes_field, header
 from gradwire.wire.requests import evaluate_parts, join

@@ -21,7 +21,7 @@ from gradwire.calls.template import leaf_type
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import as_type
-from gradwire.tracing.tracer import Captured, Trace, Tracer
+from gradwire.tracing.trace import Captured, Trace, Tracer
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
 from gradwire.transformations.steps import refuse
 from gradwire_engine.attributes import NONE, Attributes

@@ -28,7 +28,7 @@ from gradwire.control_flow.bodies import (
 )
 from gradwire.errors import RowError, TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Trace, Tracer, active_trace, require_open
+from gradwire.tracing.trace import Trace, Tracer, active_trace, require_open
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
 from gradwire.transformations.steps import refuse
 from gradwire_engine.attributes import Cond, Scan, While

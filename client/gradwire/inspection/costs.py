@@ -9,7 +9,7 @@ from typing import Any
 from gradwire.connection.client import current_client, parsed
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import active_trace
+from gradwire.tracing.trace import active_trace
 from gradwire.transformations.remote import as_remote
 from gradwire.v1 import service_pb2
 

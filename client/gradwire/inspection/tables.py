@@ -15,7 +15,7 @@ from gradwire.connection.client import current_client, parsed
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import Location, at_user_line
 from gradwire.tracing.promotion import as_type
-from gradwire.tracing.tracer import Captured, active_trace
+from gradwire.tracing.trace import Captured, active_trace
 from gradwire.tracing.trees import flatten
 from gradwire.transformations.remote import Remote, as_remote
 from gradwire.transformations.steps import GradStep, JacobianStep, VjpStep, refuse

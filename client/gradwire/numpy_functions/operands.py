@@ -17,7 +17,7 @@ from gradwire.errors import ShapeError, TracingError
 from gradwire.tracing.complaints import unsupported_argument
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import Dtype, Weak, as_type, common_type, supported
-from gradwire.tracing.tracer import Trace, Tracer, active_trace, innermost
+from gradwire.tracing.trace import Trace, Tracer, active_trace, innermost
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import astype, broadcast_to

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradwire.numpy_functions.indexing import getitem
 from gradwire.numpy_functions.operands import Array, broadcast, cast, emit, lifted, trace_of, wrong, xp
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Scatter
 from gradwire_engine.types import DType

@@ -11,7 +11,7 @@ import numpy as np
 from gradwire.numpy_functions.operands import Array, emit, in_floating_point, xp
 from gradwire.numpy_functions.special_functions import EXPIT
 from gradwire.special.elementwise import FUNCTIONS, by_scipy, traced
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 
 __all__ = ["elu", "gelu", "leaky_relu", "relu", "silu", "swish"]
 

@@ -29,7 +29,7 @@ from gradwire.numpy_functions.operands import (
 )
 from gradwire.numpy_functions.special_functions import SPECIAL_FUNCTIONS, SpecialFunction
 from gradwire.tracing.promotion import common_type
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Order
 from gradwire_engine.ops.special import MAX_ORDER
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradwire.numpy_functions.linalg import identity_like, stacked_alike
 from gradwire.numpy_functions.operands import Array, emit, in_floating_point, wrong, xp
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import TriangularSolve
 
 __all__ = ["cho_factor", "cho_solve", "expm", "solve_triangular"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from gradwire.numpy_functions.operands import Array, as_dtype, broadcast, cast, emit, integer, shape_of, wrong, xp
 from gradwire.special.elementwise import FUNCTIONS
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.ops.bitwise import threefry
 from gradwire_engine.types import DType
 from gradwire_engine.vocabulary import iota, reshape

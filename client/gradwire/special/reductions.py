@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradwire.numpy_functions.operands import Array, axes_of, emit, floating, in_floating_point
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Axes
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]

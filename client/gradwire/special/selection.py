@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gradwire.numpy_functions.operands import Array, axis_of, wrong
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 
 __all__ = ["one_hot", "top_k"]
 

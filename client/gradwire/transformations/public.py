@@ -12,7 +12,7 @@ from gradwire.calls.template import leaf_type
 from gradwire.errors import TracingError
 from gradwire.numpy_functions.operands import emit, lift
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire.tracing.trees import flatten
 from gradwire.transformations.remote import Remote, as_remote
 from gradwire.transformations.steps import GradStep, HessianStep, JacobianStep, JvpStep, VjpStep

@@ -19,7 +19,7 @@ from gradwire.connection.current import PROCESS
 from gradwire.errors import TracingError
 from gradwire.numpy_functions.operands import value_as
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Captured, Trace, Tracer, active_trace, leaked
+from gradwire.tracing.trace import Captured, Trace, Tracer, active_trace, leaked
 from gradwire.tracing.trees import Tree, flatten
 from gradwire.transformations.steps import JvpStep, Step, VjpStep
 from gradwire.transformations.vmap import VmapStep

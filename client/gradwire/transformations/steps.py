@@ -21,7 +21,7 @@ import numpy as np
 from gradwire.calls.signature import Arrangement, Call, NotExact, Port, is_floating
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Captured
+from gradwire.tracing.trace import Captured
 from gradwire.tracing.trees import LEAF, NOTHING, Tree, compose, tuple_of
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Vjp
 
