@@ -240,7 +240,7 @@ def _following(
         trace = active_trace()
         assert trace is not None
         traces.append(trace)
-        tracers = {which: trace.wrap(trace.carry(one)) for which, one in by_array.items()}
+        tracers = {which: trace.wrap(trace.capture(one)) for which, one in by_array.items()}
         replaced = with_replaced(function, replacing(arrays, [tracers[same] for same in same_as]))
         if replaced is None:
             raise _CannotFollow("the function's arrays cannot be replaced")

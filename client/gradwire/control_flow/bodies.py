@@ -237,7 +237,7 @@ def closed(
 
 def operands_of(trace: Trace, captured: Sequence[Captured | Tracer]) -> list[Value]:
     """What bodies take from around them, as values of the trace that they stand in."""
-    return [trace.value_of(one) if isinstance(one, Tracer) else trace.carry(one) for one in captured]
+    return [trace.value_of(one) if isinstance(one, Tracer) else trace.capture(one) for one in captured]
 
 
 def emitted(
