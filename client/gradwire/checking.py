@@ -16,13 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from gradwire.calls.arguments import is_floating, leaf_type, refuse
 from gradwire.calls.capture import leaf_names, name_of
-from gradwire.calls.signature import is_floating
-from gradwire.calls.template import leaf_type
 from gradwire.errors import CheckError
 from gradwire.tracing.trees import Tree, flatten
-from gradwire.transformations.public import jvp, remote, vjp
-from gradwire.transformations.steps import refuse
+from gradwire.transformations.products import jvp, vjp
+from gradwire.transformations.remote import remote
 
 FORWARD: Final = "forward"
 REVERSE: Final = "reverse"

@@ -124,20 +124,20 @@ def test_other_failures_are_not_sent_again(service: LocalClient, monkeypatch: An
 
 
 def test_answers_that_do_not_fit_are_refused() -> None:
-    plan, _, _ = gw.grad(small)._planned((np.ones(3),), {})
+    template, _, _ = gw.grad(small).prepared((np.ones(3),), {})
     report = RunReport(1, 1, 0.0, 0.0, 0.0, "reference", "0")
     for outputs in ([], [np.ones(2)], [np.ones(3), np.ones(3)]):
         with pytest.raises(RequestError, match="does not fit") as caught:
-            plan.answer(Evaluated(outputs, (), report))
+            template.answer(Evaluated(outputs, (), report))
         assert caught.value.reason == "MALFORMED_RESPONSE"
 
 
 def test_rows_without_result_are_named() -> None:
-    plan, _, _ = gw.vmap(small)._planned((np.ones((9, 2)),), {})
+    template, _, _ = gw.vmap(small).prepared((np.ones((9, 2)),), {})
     errors = tuple([RowError(row, "MAX_STEPS_EXCEEDED", "too many steps") for row in range(7)])
     report = RunReport(9, 1, 0.0, 0.0, 0.0, "reference", "0")
     with pytest.raises(gw.RowError, match="row 0, 1, 2, 3, 4 and 2 more: too many steps") as caught:
-        plan.answer(Evaluated([np.zeros(9)], errors, report))
+        template.answer(Evaluated([np.zeros(9)], errors, report))
     assert caught.value.rows == tuple(range(7))
     assert caught.value.reason == "MAX_STEPS_EXCEEDED"
 

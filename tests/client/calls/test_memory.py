@@ -14,7 +14,7 @@ from tests.kit.client.local import LocalClient
 
 import gradwire as gw
 from gradwire.calls.guards import Guard
-from gradwire.calls.memory import Bounded, FunctionMemories
+from gradwire.calls.memory import FunctionMemories
 
 X = np.array([0.5, -1.0, 2.0])
 
@@ -372,14 +372,6 @@ def test_memories_are_those_of_the_object_and_not_of_its_address() -> None:
     assert memories.of(model.loss) is not memories.of(Model().loss)
     function = np.sin
     assert memories.of(function) is memories.of(function)
-
-
-def test_bounded_memory() -> None:
-    found: Bounded[int, int] = Bounded(3)
-    for i in range(10):
-        found.put(i, i)
-    assert [i for i in range(10) if i in found] == [7, 8, 9]
-    assert len(found) == 3
 
 
 def test_many_threads_trace_and_call(service: LocalClient) -> None:
