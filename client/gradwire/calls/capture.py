@@ -101,16 +101,23 @@ def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> 
     names = [_short(path) for path in paths] if len(outputs) > 1 or paths != [""] else []
     graph, lines = trace.builder.finish_with_notes(outputs, names)
     used = set(graph.outputs).union(*[node.operands for node in graph.nodes])
-    kept = [i for i in range(len(trace.captured)) if declared + i in used]
-    if len(kept) == len(trace.captured):
-        return TracedFunction(graph, tuple(trace.captured), tree, lines, tuple(trace.loops))
+    kept = [i for i in range(declared, len(graph.inputs)) if i in used]
+    captured = tuple([trace.captured[i - declared] for i in kept])
+    if len(captured) < len(trace.captured):
+        graph = _with_inputs(graph, [*range(declared), *kept])
+    return TracedFunction(graph, captured, tree, lines, tuple(trace.loops))
+
+
+def _with_inputs(graph: Graph, kept: Sequence[int]) -> Graph:
+    """The graph with some of its inputs alone; nothing uses the others."""
     builder = GraphBuilder()
-    wanted = {*range(declared), *[declared + i for i in kept]}
-    values = [builder.input(one.name, one.type) if i in wanted else None for i, one in enumerate(graph.inputs)]
+    values = {i: builder.input(graph.inputs[i].name, graph.inputs[i].type) for i in kept}
+    number = len(graph.inputs)
     for node in graph.nodes:
-        values.extend(builder.copy(node, [values[n] for n in node.operands]))  # type: ignore[misc]
-    pruned = builder.finish([values[n] for n in graph.outputs], graph.output_names)  # type: ignore[misc]
-    return TracedFunction(pruned, tuple([trace.captured[i] for i in kept]), tree, lines, tuple(trace.loops))
+        results = builder.copy(node, [values[n] for n in node.operands])
+        values.update(enumerate(results, number))
+        number += len(results)
+    return builder.finish([values[n] for n in graph.outputs], graph.output_names)
 
 
 def _short(name: str) -> str:

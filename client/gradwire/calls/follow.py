@@ -54,8 +54,8 @@ def following_trace(
     except Exception:  # whatever the code does with traced arrays: it is then traced as it is
         return None
     met = [array for trace in traces for array in trace.met]
-    if not traced.is_closed or any(np.may_share_memory(one, other) for one in met for other in arrays):
-        return None
+    if not traced.is_closed or any(np.may_share_memory(array, replaced) for array in met for replaced in arrays):
+        return None  # the code reaches an array in another way, too
     captured = [array for array in traced.captured if isinstance(array, Captured)]
     which_of = {id(array): which for which, array in stand_ins.items()}
     followed = FollowedArrays(tuple([which_of.get(id(array)) for array in captured]), same_as)

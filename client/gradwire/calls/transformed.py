@@ -137,10 +137,10 @@ class TransformedFunction:
     def _with_batch(self) -> tuple[Step, ...]:
         """The steps, with the rows of the request as the axis of the last that has one."""
         steps = self._steps
-        for place in reversed(range(len(steps))):
-            on_batch = steps[place].on_batch()
+        for i in reversed(range(len(steps))):
+            on_batch = steps[i].on_batch()
             if on_batch is not None:
-                return (*steps[:place], on_batch, *steps[place + 1 :])
+                return (*steps[:i], on_batch, *steps[i + 1 :])
         return steps
 
     def _signature(self, call: Call, steps: tuple[Step, ...]) -> tuple[KeptTrace, CallSignature]:

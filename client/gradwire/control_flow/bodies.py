@@ -62,15 +62,15 @@ def traced_body(
 
 def captured_by(*bodies: TracedFunction) -> list[Captured | Tracer]:
     """Everything that some bodies take from around them, once."""
-    found: dict[Any, Captured | Tracer] = {}
+    by_identity: dict[Any, Captured | Tracer] = {}
     for body in bodies:
-        for one in body.captured:
-            found.setdefault(_identity(one), one)
-    return list(found.values())
+        for operand in body.captured:
+            by_identity.setdefault(_identity(operand), operand)
+    return list(by_identity.values())
 
 
-def _identity(one: Captured | Tracer) -> Any:
-    return (id(one._trace), one._value.number) if isinstance(one, Tracer) else id(one)
+def _identity(operand: Captured | Tracer) -> Any:
+    return (id(operand._trace), operand._value.number) if isinstance(operand, Tracer) else id(operand)
 
 
 def closed(
@@ -87,30 +87,34 @@ def closed(
     builder = GraphBuilder()
     graph = body.graph
     declared = len(graph.inputs) - len(body.captured)
-    place = {_identity(one): declared + i for i, one in enumerate(body.captured)}
+    number_of = {_identity(operand): number for number, operand in enumerate(body.captured, declared)}
     own: list[tuple[int | None, str, TensorType]] = [
-        (i, graph.inputs[i].name, graph.inputs[i].type) for i in range(declared)
+        (number, graph.inputs[number].name, graph.inputs[number].type) for number in range(declared)
     ]
-    outer = [
-        (place.get(_identity(one)), f"c{i}", one._value.type if isinstance(one, Tracer) else one.type)
-        for i, one in enumerate(captured)
-    ]
-    values: list[Any] = [None] * len(graph.inputs)
-    for index, name, type in (outer + own) if captured_first else (own + outer):
+    outer = [(number_of.get(_identity(operand)), f"c{i}", _type_of(operand)) for i, operand in enumerate(captured)]
+    values: dict[int, Value] = {}
+    for number, name, type in (outer + own) if captured_first else (own + outer):
         value = builder.input(name, type)
-        if index is not None:
-            values[index] = value
+        if number is not None:
+            values[number] = value
+    following = len(graph.inputs)
     for node in graph.nodes:
-        values.extend(builder.copy(node, [values[n] for n in node.operands]))
+        results = builder.copy(node, [values[n] for n in node.operands])
+        values.update(enumerate(results, following))
+        following += len(results)
     outputs = [values[n] for n in graph.outputs]
     if dtypes is not None:
         outputs = [x if x.dtype is dtype else astype(x, dtype) for x, dtype in zip(outputs, dtypes, strict=True)]
     return builder.finish(outputs, graph.output_names)
 
 
+def _type_of(operand: Captured | Tracer) -> TensorType:
+    return operand._value.type if isinstance(operand, Tracer) else operand.type
+
+
 def operands_of(trace: Trace, captured: Sequence[Captured | Tracer]) -> list[Value]:
     """What bodies take from around them, as values of the trace that they stand in."""
-    return [trace.value_of(one) if isinstance(one, Tracer) else trace.carry(one) for one in captured]
+    return [trace.value_of(x) if isinstance(x, Tracer) else trace.carry(x) for x in captured]
 
 
 def emitted(
@@ -121,4 +125,4 @@ def emitted(
         results = trace.builder.emit_all(op, operands, attributes, bodies)
     except EngineError as error:
         raise TracingError(at_user_line(f"{op}: {error.message}"), reason=error.reason) from None
-    return [trace.wrap(one) for one in results]
+    return [trace.wrap(result) for result in results]

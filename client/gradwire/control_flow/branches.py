@@ -50,8 +50,8 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
     return _cond(trace, pred if pred.dtype.kind == "b" else pred != 0, true_fun, false_fun, operands)
 
 
-def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, operands: tuple[Any, ...]) -> Any:
-    leaves, tree = flatten(operands)
+def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, arguments: tuple[Any, ...]) -> Any:
+    leaves, tree = flatten(arguments)
     names = leaf_names(true_fun, tuple_of(tree, Tree(dict)))
     types = [leaf_type(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
     branches = Branches(true_fun, false_fun)
@@ -59,9 +59,9 @@ def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, o
     otherwise = traced_body(branches.second, name_of(false_fun), tree, types, names)
     dtypes = branches.common_types(then.graph.output_types, otherwise.graph.output_types)
     captured = captured_by(otherwise, then)
-    values = [trace.value_of(one) for one in (pred, *leaves)]
-    graphs = [closed(one, captured, dtypes=dtypes) for one in (otherwise, then)]
-    results = emitted(trace, "cond", [*values, *operands_of(trace, captured)], Cond(), graphs)
+    operands = [*[trace.value_of(leaf) for leaf in (pred, *leaves)], *operands_of(trace, captured)]
+    graphs = [closed(body, captured, dtypes=dtypes) for body in (otherwise, then)]
+    results = emitted(trace, "cond", operands, Cond(), graphs)
     return branches.tree.build(results)
 
 
@@ -97,31 +97,27 @@ class Branches:
 
     def common_types(self, first: Sequence[TensorType], second: Sequence[TensorType]) -> list[DType]:
         """The type of each leaf; TracingError where the two differ by more than a Python number's type."""
-        places = self.tree.paths("result")
-        return [
-            self._common(place, *pair, *weak)
-            for place, pair, weak in zip(
-                places, zip(first, second, strict=True), zip(*self._weak, strict=True), strict=True
-            )
-        ]
+        paths = self.tree.paths("result")
+        return [self._common(*leaf) for leaf in zip(paths, first, second, *self._weak, strict=True)]
 
-    def _common(self, place: str, one: TensorType, two: TensorType, one_weak: bool, two_weak: bool) -> DType:
-        if one_weak and two_weak:
-            return DType.of(np.result_type(one.dtype.numpy, two.dtype.numpy))
-        if one == two or (two_weak and takes(one, two.dtype)):
-            return one.dtype
-        if one_weak and takes(two, one.dtype):
-            return two.dtype
-        if one.shape == two.shape:
-            both = np.result_type(one.dtype.numpy, two.dtype.numpy)
+    def _common(self, path: str, first: TensorType, second: TensorType, first_weak: bool, second_weak: bool) -> DType:
+        if first_weak and second_weak:
+            return DType.of(np.result_type(first.dtype.numpy, second.dtype.numpy))
+        if first == second or (second_weak and takes(first, second.dtype)):
+            return first.dtype
+        if first_weak and takes(second, first.dtype):
+            return second.dtype
+        if first.shape == second.shape:
+            both = np.result_type(first.dtype.numpy, second.dtype.numpy)
             remedy = f"Convert one of them, for example with .astype(np.{both})"
         else:
             remedy = "Bring them to one shape with np.broadcast_to or np.reshape"
+        true_fun, false_fun = self._functions
         raise refuse(
-            f"cond: {place} is {one} from {name_of(self._functions[0])} and {two} from {name_of(self._functions[1])}; "
+            f"cond: {path} is {first} from {name_of(true_fun)} and {second} from {name_of(false_fun)}; "
             f"both branches return the same types. {remedy}"
         )
 
     @property
     def _names(self) -> str:
-        return " and ".join(name_of(one) for one in self._functions)
+        return " and ".join(name_of(function) for function in self._functions)

@@ -78,18 +78,19 @@ def scan(
 
 def _steps(types: Sequence[TensorType], names: Sequence[str], length: Any) -> int:
     """The number of steps, from `length` and from axis 0 of everything that is scanned over."""
-    found: tuple[str, int] | None = None if length is None else ("length", _integer("scan: length", length))
+    source, steps = "length", None if length is None else _integer("scan: length", length)
     for type, name in zip(types, names, strict=True):
         if not type.shape:
             raise refuse(f"scan: {name} is {type}, which has no axis to go along; pass arrays, np.asarray of a list")
-        if found is not None and found[1] != type.shape[0]:
-            raise refuse(f"scan: {name} has {type.shape[0]} entries, and {found[0]} {found[1]}; all have the same")
-        found = found or (name, type.shape[0])
-    if found is None:
+        if steps is None:
+            source, steps = name, type.shape[0]
+        elif steps != type.shape[0]:
+            raise refuse(f"scan: {name} has {type.shape[0]} entries, and {source} {steps}; all have the same")
+    if steps is None:
         raise refuse("scan: without xs, length= says how many steps there are")
-    if found[1] < 0:
-        raise refuse(f"scan: length is {found[1]}; it is at least 0")
-    return found[1]
+    if steps < 0:
+        raise refuse(f"scan: length is {steps}; it is at least 0")
+    return steps
 
 
 def _integer(what: str, value: Any) -> int:
@@ -177,13 +178,13 @@ def _limit(what: str, max_steps: Any) -> int:
     return int(max_steps)
 
 
-def _truth(function: Function, found: Any) -> Any:
+def _truth(function: Function, truth: Any) -> Any:
     """What a condition returned, if it is one bool."""
-    if isinstance(found, (bool, np.bool_)) or (
-        isinstance(found, (Tracer, np.ndarray)) and not found.shape and found.dtype.kind == "b"
+    if isinstance(truth, (bool, np.bool_)) or (
+        isinstance(truth, (Tracer, np.ndarray)) and not truth.shape and truth.dtype.kind == "b"
     ):
-        return found
-    got = "None" if found is None else leaf_type(found, f"which {name_of(function)} returns")
+        return truth
+    got = "None" if truth is None else leaf_type(truth, f"which {name_of(function)} returns")
     raise refuse(
         f"while_loop: {name_of(function)} returns {got}, and a condition is one bool. Write a comparison, with np.any "
         "or np.all around it if it is of arrays"
@@ -197,18 +198,17 @@ def _while(trace: Trace, cond_fun: Function, body_fun: Function, carry: Carry, l
     def body(value: Any) -> list[Any]:
         return carry.leaves_of(body_fun(value))
 
-    test, step = [
-        traced_body(traced, name_of(given), tuple_of(carry.tree), carry.types, carry.names)
-        for traced, given in ((condition, cond_fun), (body, body_fun))
-    ]
-    of_test, of_step = captured_by(test), captured_by(step)
-    attributes = While(condition_constants=len(of_test), body_constants=len(of_step), max_steps=limit)
+    arguments = tuple_of(carry.tree)
+    test = traced_body(condition, name_of(cond_fun), arguments, carry.types, carry.names)
+    step = traced_body(body, name_of(body_fun), arguments, carry.types, carry.names)
+    test_captured, step_captured = captured_by(test), captured_by(step)
+    attributes = While(condition_constants=len(test_captured), body_constants=len(step_captured), max_steps=limit)
     operands = [
-        *operands_of(trace, of_test),
-        *operands_of(trace, of_step),
+        *operands_of(trace, test_captured),
+        *operands_of(trace, step_captured),
         *[trace.value_of(leaf) for leaf in carry.leaves],
     ]
-    graphs = [closed(test, of_test, captured_first=True), closed(step, of_step, captured_first=True)]
+    graphs = [closed(test, test_captured, captured_first=True), closed(step, step_captured, captured_first=True)]
     trace.note_loop(limit)
     return carry.tree.build(emitted(trace, "while", operands, attributes, graphs))
 

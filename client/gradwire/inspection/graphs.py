@@ -41,7 +41,7 @@ class Graph:
         return str(self._graph)
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{given.name}: {given.type}" for given in self._graph.inputs)
+        inputs = ", ".join(f"{argument.name}: {argument.type}" for argument in self._graph.inputs)
         outputs = ", ".join(str(type) for type in self._graph.output_types)
         return f"<gradwire.Graph ({inputs}) -> ({outputs}), {len(self)} operations>"
 
@@ -51,7 +51,7 @@ class Graph:
     @property
     def inputs(self) -> tuple[tuple[str, str], ...]:
         """Name and type of each input."""
-        return tuple([(given.name, str(given.type)) for given in self._graph.inputs])
+        return tuple([(argument.name, str(argument.type)) for argument in self._graph.inputs])
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -111,10 +111,10 @@ def graph_of(function: TransformedFunction, args: tuple[Any, ...], kwargs: dict[
     captured = dict(signature.captured)
     builder = GraphBuilder()
     values = []
-    for index, given in enumerate(graph.inputs):
+    for index, argument in enumerate(graph.inputs):
         array = captured.get(index)
         if array is None:
-            values.append(builder.input(given.name, given.type))
+            values.append(builder.input(argument.name, argument.type))
         elif isinstance(array, Tracer):
             raise TracingError(
                 at_user_line("the graph of a function that depends on a traced value around it cannot stand on its own")

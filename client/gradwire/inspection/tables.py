@@ -63,7 +63,7 @@ class TraceTable:
 
     def __str__(self) -> str:
         heading = self._heading()
-        lines = [self._cells(place, row) for place, row in enumerate(self.rows)]
+        lines = [self._cells(index, row) for index, row in enumerate(self.rows)]
         widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
         texts = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [heading, *lines]
@@ -75,29 +75,29 @@ class TraceTable:
         """The table for a notebook: the first value and derivative that are not finite stand out."""
         heading = "".join(_html_cell("th", text) for text in self._heading())
         lines = []
-        for place, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             marked = {2} if row.first_non_finite else set()
             if row.first_non_finite_derivative:
                 marked.update(3 + i for i, x in enumerate(row.derivatives) if x is not None and not _finite(x))
-            cells = "".join(_html_cell("td", text, i in marked) for i, text in enumerate(self._cells(place, row)))
+            cells = "".join(_html_cell("td", text, i in marked) for i, text in enumerate(self._cells(index, row)))
             lines.append(f"<tr>{cells}</tr>")
         return f"<table><thead><tr>{heading}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     def _heading(self) -> list[str]:
         return ["value", "is", "result", *self.columns, *(["line"] if self._has_lines else []), ""]
 
-    def _cells(self, place: int, row: TraceRow) -> list[str]:
+    def _cells(self, index: int, row: TraceRow) -> list[str]:
         expression = "input" if row.expression == row.name else row.expression
         lines = [_line_text(row.line)] if self._has_lines else []
         derivatives = [_shown(derivative) for derivative in row.derivatives]
-        return [row.name, expression, _shown(row.result), *derivatives, *lines, self._remark(place, row)]
+        return [row.name, expression, _shown(row.result), *derivatives, *lines, self._remark(index, row)]
 
     @property
     def _has_lines(self) -> bool:
         return any(row.line is not None for row in self.rows)
 
-    def _remark(self, place: int, row: TraceRow) -> str:
-        remarks = ["returned"] if place in self.outputs else []
+    def _remark(self, index: int, row: TraceRow) -> str:
+        remarks = ["returned"] if index in self.outputs else []
         if row.first_non_finite:
             remarks.append(_FIRST_VALUE)
         if row.first_non_finite_derivative:

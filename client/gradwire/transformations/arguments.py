@@ -80,8 +80,8 @@ def require_floating_results(inner: CallSignature, label: str, function: str) ->
     for leaf, output in enumerate(inner.results):
         if output < 0 or not is_floating(inner.outputs[output].type):
             got = "None" if output < 0 else str(inner.outputs[output].type)
-            place = inner.result.paths("result")[leaf]
+            path = inner.result.paths("result")[leaf]
             raise refuse(
-                f"{label}: {place} of {function} is {got}, and only floating-point results can be differentiated. "
+                f"{label}: {path} of {function} is {got}, and only floating-point results can be differentiated. "
                 "Convert it with .astype(np.float64), or do not return it"
             )

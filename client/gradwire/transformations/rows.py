@@ -24,13 +24,13 @@ SUM, MEAN = "sum", "mean"
 class Axes:
     """An `in_axes`, `out_axes` or `reduce` as the caller wrote it: nested, made hashable."""
 
-    given: Any
+    nested: Any
     key: Any
 
     @staticmethod
-    def of(given: Any) -> Axes:
+    def of(nested: Any) -> Axes:
         """From what the caller wrote."""
-        return Axes(given, _frozen(given))
+        return Axes(nested, _frozen(nested))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Axes) and self.key == other.key
@@ -39,12 +39,12 @@ class Axes:
         return hash(self.key)
 
 
-def _frozen(given: Any) -> Any:
-    if isinstance(given, dict):
-        return ("dict", *[(key, _frozen(value)) for key, value in given.items()])
-    if is_container(given):
-        return (type(given).__name__, *[_frozen(part) for part in given])
-    return (type(given).__name__, given)
+def _frozen(nested: Any) -> Any:
+    if isinstance(nested, dict):
+        return ("dict", *[(key, _frozen(part)) for key, part in nested.items()])
+    if is_container(nested):
+        return (type(nested).__name__, *[_frozen(part) for part in nested])
+    return (type(nested).__name__, nested)
 
 
 @dataclass(frozen=True)
@@ -81,22 +81,22 @@ class VmapStep(Step):
             length = type.shape[from_front]
             lengths.setdefault(length, f"{name} has {length} along axis {from_front}")
         if not lengths:
-            raise refuse(f"vmap: in_axes={self.in_axes.given!r} maps no argument of {function}; at least one must be")
+            raise refuse(f"vmap: in_axes={self.in_axes.nested!r} maps no argument of {function}; at least one must be")
         if len(lengths) > 1:
             raise refuse(f"vmap: lengths of the mapped axes differ: {', '.join(lengths.values())}")
         return next(iter(lengths)), rows_at
 
     def _in_axes(self, call: Call) -> list[Any]:
-        given = self.in_axes.given
+        in_axes = self.in_axes.nested
         positional, keywords = call.tree.children
-        if is_container(given):
-            if not isinstance(given, (tuple, list)) or len(given) != len(positional.children):
+        if is_container(in_axes):
+            if not isinstance(in_axes, (tuple, list)) or len(in_axes) != len(positional.children):
                 raise refuse(
-                    f"vmap: in_axes={given!r} must be an integer, None, or one entry for each of the "
+                    f"vmap: in_axes={in_axes!r} must be an integer, None, or one entry for each of the "
                     f"{len(positional.children)} positional arguments"
                 )
-            given = tuple(given)
-        axes: list[Any] = Tree(tuple, positional.children).spread(given, "in_axes")
+            in_axes = tuple(in_axes)
+        axes: list[Any] = Tree(tuple, positional.children).spread(in_axes, "in_axes")
         return axes + [0] * keywords.size
 
     def inner_call(self, call: Call, function: str) -> Call:
@@ -109,8 +109,8 @@ class VmapStep(Step):
 
     def apply(self, inner: CallSignature, call: Call, inner_call: Call, function: str) -> CallSignature:
         rows, axes = self.rows_of(call, function)
-        reductions = inner.result.spread(self.reduce.given, "reduce")
-        out_axes = inner.result.spread(self.out_axes.given, "out_axes")
+        reductions = inner.result.spread(self.reduce.nested, "reduce")
+        out_axes = inner.result.spread(self.out_axes.nested, "out_axes")
         by_output: dict[int, tuple[Any, Any]] = {}
         for leaf, output in enumerate(inner.results):
             if output >= 0:
@@ -202,6 +202,6 @@ def _with_outputs(inner: CallSignature, change: Callable[[list[Value]], list[Val
         graph = apply(inner.graph, inner.transforms)
     except EngineError as error:
         raise refuse(error.message, error.reason) from None
-    values = builder.inline(graph, [builder.input(given.name, given.type) for given in graph.inputs])
+    values = builder.inline(graph, [builder.input(old.name, old.type) for old in graph.inputs])
     finished = builder.finish(change(values), graph.output_names)
     return replace(inner, graph=finished, transforms=(), outputs=tuple([Port(type) for type in finished.output_types]))
