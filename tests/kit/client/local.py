@@ -82,6 +82,9 @@ class LocalClient:
             self.hold.append(finish)
         return Cancellable()
 
+    def close(self) -> None:
+        """There is nothing to close."""
+
     def restart(self) -> None:
         """As a service that has lost its memory, or another replica."""
         self.programs.clear()
