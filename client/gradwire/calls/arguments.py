@@ -12,7 +12,7 @@ import numpy as np
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import supported
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire.tracing.trees import Tree, flatten
 from gradwire_engine.types import DType, TensorType
 

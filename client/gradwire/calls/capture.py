@@ -14,7 +14,7 @@ from gradwire.numpy_functions import LIBRARY
 from gradwire.tracing.complaints import endless_recursion, ragged_list
 from gradwire.tracing.locations import Location, at_line, at_user_line, deepest_location
 from gradwire.tracing.promotion import supported
-from gradwire.tracing.tracer import Captured, Trace, Tracer, activated, active_trace
+from gradwire.tracing.trace import Captured, Trace, Tracer, activated, active_trace
 from gradwire.tracing.trees import Tree, flatten
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import EngineError

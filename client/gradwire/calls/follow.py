@@ -19,7 +19,7 @@ from gradwire.calls.constants import Constant
 from gradwire.calls.guards import DEEPEST, Guard, named_globals
 from gradwire.calls.kept import FollowedArrays, KeptTrace
 from gradwire.errors import GradwireError
-from gradwire.tracing.tracer import Captured, Trace, active_trace
+from gradwire.tracing.trace import Captured, Trace, active_trace
 from gradwire.tracing.trees import Tree
 from gradwire_engine.types import DType, TensorType
 

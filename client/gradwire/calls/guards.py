@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from gradwire.tracing.promotion import _SUPPORTED
-from gradwire.tracing.tracer import LARGEST_CONSTANT
+from gradwire.tracing.trace import LARGEST_CONSTANT
 
 _EMPTY: Final = object()
 DEEPEST: Final = 20

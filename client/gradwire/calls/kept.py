@@ -16,7 +16,7 @@ from gradwire.bounded import Bounded
 from gradwire.calls.capture import TracedFunction
 from gradwire.calls.constants import Constant
 from gradwire.calls.guards import Guard
-from gradwire.tracing.tracer import Captured
+from gradwire.tracing.trace import Captured
 from gradwire.wire.programs import encode_program, program_id
 from gradwire_engine.graph import Graph
 from gradwire_engine.program import Program, Transform

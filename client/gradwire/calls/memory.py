@@ -26,7 +26,7 @@ from gradwire.calls.follow import following_trace
 from gradwire.calls.guards import Guard
 from gradwire.calls.kept import KeptTrace
 from gradwire.calls.template import RequestTemplate
-from gradwire.tracing.tracer import Captured
+from gradwire.tracing.trace import Captured
 from gradwire.tracing.trees import Tree
 from gradwire_engine.types import TensorType
 

@@ -19,7 +19,7 @@ from typing import Self
 
 from gradwire.calls.arguments import Call
 from gradwire.calls.capture import TracedFunction
-from gradwire.tracing.tracer import Captured, Tracer
+from gradwire.tracing.trace import Captured, Tracer
 from gradwire.tracing.trees import Tree
 from gradwire_engine.graph import Graph
 from gradwire_engine.program import Transform

@@ -24,7 +24,7 @@ from gradwire.calls.kept import KeptTrace, SerializedProgram
 from gradwire.calls.signature import CallSignature, Port
 from gradwire.errors import RequestError, RowError, TracingError
 from gradwire.tracing.locations import at_line
-from gradwire.tracing.tracer import Captured
+from gradwire.tracing.trace import Captured
 from gradwire.tracing.trees import Tree
 from gradwire.wire.requests import evaluate_parts, id_field, input_head, join, program_field
 from gradwire.wire.responses import Evaluated

@@ -23,7 +23,7 @@ from gradwire.connection.default import current_client
 from gradwire.errors import TracingError
 from gradwire.numpy_functions.operands import value_as
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Trace, Tracer, active_trace, leaked
+from gradwire.tracing.trace import Trace, Tracer, active_trace, leaked
 from gradwire.tracing.trees import Tree, flatten
 from gradwire_engine.errors import EngineError
 from gradwire_engine.transform import apply

@@ -14,7 +14,7 @@ from gradwire.calls.arguments import refuse
 from gradwire.calls.capture import TracedFunction, capture
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Captured, Trace, Tracer
+from gradwire.tracing.trace import Captured, Trace, Tracer
 from gradwire.tracing.trees import Tree, tuple_of
 from gradwire_engine.attributes import NONE, Attributes
 from gradwire_engine.builder import GraphBuilder

@@ -21,7 +21,7 @@ from gradwire.control_flow.bodies import (
     traced_body,
 )
 from gradwire.errors import TracingError
-from gradwire.tracing.tracer import Trace, Tracer, active_trace, require_open
+from gradwire.tracing.trace import Trace, Tracer, active_trace, require_open
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
 from gradwire_engine.attributes import Cond
 from gradwire_engine.types import DType, TensorType

@@ -8,7 +8,7 @@ from typing import Any
 from gradwire.calls.arguments import leaf_type
 from gradwire.calls.capture import capture, leaf_names, name_of
 from gradwire.control_flow.bodies import Function, captured_by, closed, emitted, operands_of
-from gradwire.tracing.tracer import active_trace
+from gradwire.tracing.trace import active_trace
 from gradwire.tracing.trees import flatten
 
 

@@ -29,7 +29,7 @@ from gradwire.control_flow.bodies import (
 from gradwire.control_flow.carry import Carry
 from gradwire.errors import RowError, TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Trace, Tracer, active_trace
+from gradwire.tracing.trace import Trace, Tracer, active_trace
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
 from gradwire_engine.attributes import Scan, While
 from gradwire_engine.types import DType, TensorType

@@ -11,7 +11,7 @@ from gradwire.connection.default import current_client
 from gradwire.connection.replies import parsed
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import active_trace
+from gradwire.tracing.trace import active_trace
 from gradwire.v1 import service_pb2
 
 

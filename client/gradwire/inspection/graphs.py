@@ -13,7 +13,7 @@ from gradwire.errors import GradwireError, TracingError
 from gradwire.numpy_functions.operands import value_as
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import as_type
-from gradwire.tracing.tracer import LARGEST_CONSTANT, Trace, Tracer, active_trace
+from gradwire.tracing.trace import LARGEST_CONSTANT, Trace, Tracer, active_trace
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
 from gradwire.wire.programs import decode_program, encode_program
 from gradwire_engine import graph as engine

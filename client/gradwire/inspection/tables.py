@@ -19,7 +19,7 @@ from gradwire.connection.replies import parsed
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import Location, at_user_line
 from gradwire.tracing.promotion import as_type
-from gradwire.tracing.tracer import active_trace
+from gradwire.tracing.trace import active_trace
 from gradwire.v1 import service_pb2, tensor_pb2
 from gradwire.wire.programs import encode_program
 from gradwire.wire.requests import explain_parts, join

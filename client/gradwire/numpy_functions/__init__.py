@@ -34,7 +34,7 @@ from gradwire.numpy_functions import (
     updates,
 )
 from gradwire.tracing import complaints
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 
 Function = Callable[..., Any]
 

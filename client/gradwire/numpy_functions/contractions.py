@@ -31,7 +31,7 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.tracing.complaints import unsupported_argument, unsupported_function
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import DotGeneral
 from gradwire_engine.vocabulary import dot_general
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradwire.numpy_functions.contractions import contract
 from gradwire.numpy_functions.operands import Array, Table, promoted, require_default, wrong, xp
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 
 
 def einsum(

@@ -28,7 +28,7 @@ from gradwire.tracing import complaints
 from gradwire.tracing.complaints import output_argument, unsupported_argument, unsupported_function
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import loop_types
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import astype, floor_divide, integer_power, isnan, where

@@ -29,7 +29,7 @@ from gradwire.numpy_functions.operands import (
 )
 from gradwire.tracing import complaints
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Gather
 

@@ -25,7 +25,7 @@ from gradwire.numpy_functions.operands import (
 )
 from gradwire.numpy_functions.selection import diff
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 
 _FLOAT64 = np.dtype(np.float64)
 

@@ -30,7 +30,7 @@ from gradwire.numpy_functions.operands import (
 )
 from gradwire.tracing.complaints import unsupported_argument
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.vocabulary import identity
 
 

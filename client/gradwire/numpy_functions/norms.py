@@ -10,7 +10,7 @@ from gradwire.numpy_functions.linalg import inv, require_square, svdvals
 from gradwire.numpy_functions.operands import Array, Table, axis_of, emit, entries, floating, lift, wrong, xp
 from gradwire.numpy_functions.reductions import norm_of
 from gradwire.tracing.complaints import unsupported_argument
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 
 
 def _vector_norm(x: Tracer, ord: Any, axis: Any, keepdims: Any) -> Array:

@@ -17,7 +17,7 @@ from gradwire.errors import ShapeError, TracingError
 from gradwire.tracing.complaints import unsupported_argument
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import Dtype, Weak, as_type, common_type, supported
-from gradwire.tracing.tracer import Trace, Tracer, active_trace, innermost
+from gradwire.tracing.trace import Trace, Tracer, active_trace, innermost
 from gradwire_engine.types import DType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import astype, broadcast_to
@@ -100,6 +100,14 @@ def floating(x: Any, what: str = "this function") -> Tracer:
     """x in floating point: integers and bools become float64."""
     tracer = lift(x)
     return tracer if tracer.dtype.kind == "f" else cast(tracer, np.dtype(np.float64))
+
+
+def in_floating_point(x: Any) -> Array:
+    """x, traced or not, in its own type if that is a floating-point one, else in float64."""
+    if isinstance(x, Tracer):
+        return floating(x)
+    array = np.asarray(x)
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def cast(x: Tracer, dtype: Dtype) -> Tracer:

@@ -29,7 +29,7 @@ from gradwire.numpy_functions.sorting import sorted_along
 from gradwire.tracing.complaints import unsupported_argument
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import common_type
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 
 _NO = np._NoValue
 _INT64 = np.dtype(np.int64)

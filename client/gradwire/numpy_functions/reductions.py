@@ -28,7 +28,7 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.running import accumulating
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Axes, Axis
 
 _NO = np._NoValue

@@ -20,7 +20,7 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.sorting import along
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Cumulative
 
 

@@ -34,7 +34,7 @@ from gradwire.numpy_functions.operands import (
 from gradwire.tracing import complaints
 from gradwire.tracing.complaints import unsupported_argument
 from gradwire.tracing.promotion import common_type
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Order
 from gradwire_engine.types import DType

@@ -27,7 +27,7 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.tracing.complaints import unsupported_argument
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.value import Value
 

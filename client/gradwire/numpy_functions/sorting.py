@@ -28,7 +28,7 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.tracing.promotion import common_type
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Axis, SearchSorted
 
 

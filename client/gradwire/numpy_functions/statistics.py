@@ -28,7 +28,7 @@ from gradwire.numpy_functions.operands import (
 from gradwire.numpy_functions.reductions import norm_of
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import common_type
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Scatter
 
 _NO = np._NoValue

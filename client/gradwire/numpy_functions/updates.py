@@ -13,10 +13,12 @@ import numpy as np
 
 from gradwire.numpy_functions.indexing import getitem
 from gradwire.numpy_functions.operands import Array, broadcast, cast, emit, lifted, trace_of, wrong, xp
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Scatter
 from gradwire_engine.types import DType
+
+__all__ = ["at_add", "at_max", "at_min", "at_multiply", "at_set"]
 
 Combine = Callable[[Any, Any], Any]
 

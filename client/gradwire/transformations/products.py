@@ -12,7 +12,7 @@ from gradwire.calls.arguments import Call, is_floating, leaf_type, refuse
 from gradwire.calls.signature import CallSignature, Port, Step
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Captured, Tracer
+from gradwire.tracing.trace import Captured, Tracer
 from gradwire.tracing.trees import Tree, flatten, tuple_of
 from gradwire.transformations.arguments import all_floating
 from gradwire.transformations.gradients import GradStep

@@ -13,7 +13,7 @@ from gradwire.errors import TracingError
 from gradwire.inspection.graphs import Graph, graph_of
 from gradwire.inspection.tables import TraceTable, explain_inside
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import active_trace
+from gradwire.tracing.trace import active_trace
 from gradwire.transformations.rows import EACH_ROW
 
 Function = Callable[..., Any]

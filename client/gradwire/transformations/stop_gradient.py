@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gradwire.numpy_functions.operands import emit, lift
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire.tracing.trees import flatten
 
 
