@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.kit.client.special_functions import SAMPLES
@@ -43,6 +45,15 @@ def test_the_public_names_are_these() -> None:
     assert set(gw.special.__all__) == SPECIAL
     assert len(gw.special.__all__) == len(SPECIAL)
     assert set(dir(gw.special)) >= SPECIAL
+
+
+def test_type_checkers_are_told_of_the_same_names_in_the_same_modules() -> None:
+    tree = ast.parse(Path(gw.__file__).read_text(encoding="utf-8"))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    told = {alias.name: node.module for node in imports for alias in node.names}
+    assert told.pop("special") == "gradwire"
+    assert told == {name: f"gradwire.{module}" for name, module in gw._MODULE_OF.items()}
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))

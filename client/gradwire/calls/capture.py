@@ -27,7 +27,7 @@ _LONGEST_NAME: Final = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Captures:
+class TracedFunction:
     """A traced function: its graph, whose inputs are the leaves of the arguments and then what it captured."""
 
     graph: Graph
@@ -43,7 +43,7 @@ class Captures:
     @property
     def is_closed(self) -> bool:
         """Whether it depends on no value of an outer trace."""
-        return not any(isinstance(one, Tracer) for one in self.captured)
+        return not any(isinstance(captured, Tracer) for captured in self.captured)
 
 
 def capture(
@@ -54,7 +54,7 @@ def capture(
     called: str | None = None,
     *,
     is_body: bool = False,
-) -> Captures:
+) -> TracedFunction:
     """Trace `function`. `arguments` is the structure of (positional tuple, keyword dict); one type and name a leaf.
     `called` is its name in messages, if it is not its own; `is_body` as in `Trace`.
 
@@ -95,22 +95,29 @@ def _output(trace: Trace, leaf: Any, called: str) -> Value:
     raise TracingError(at_user_line(text))
 
 
-def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> Captures:
+def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> TracedFunction:
     """The graph, without captured inputs that no output needs."""
     paths = [path.strip("[].'") for path in tree.paths()]
     names = [_short(path) for path in paths] if len(outputs) > 1 or paths != [""] else []
     graph, lines = trace.builder.finish_with_notes(outputs, names)
     used = set(graph.outputs).union(*[node.operands for node in graph.nodes])
-    kept = [i for i in range(len(trace.captured)) if declared + i in used]
-    if len(kept) == len(trace.captured):
-        return Captures(graph, tuple(trace.captured), tree, lines, tuple(trace.loops))
+    kept = [i for i in range(declared, len(graph.inputs)) if i in used]
+    captured = tuple([trace.captured[i - declared] for i in kept])
+    if len(captured) < len(trace.captured):
+        graph = _with_inputs(graph, [*range(declared), *kept])
+    return TracedFunction(graph, captured, tree, lines, tuple(trace.loops))
+
+
+def _with_inputs(graph: Graph, kept: Sequence[int]) -> Graph:
+    """The graph with some of its inputs alone; nothing uses the others."""
     builder = GraphBuilder()
-    wanted = {*range(declared), *[declared + i for i in kept]}
-    values = [builder.input(one.name, one.type) if i in wanted else None for i, one in enumerate(graph.inputs)]
+    values = {i: builder.input(graph.inputs[i].name, graph.inputs[i].type) for i in kept}
+    number = len(graph.inputs)
     for node in graph.nodes:
-        values.extend(builder.copy(node, [values[n] for n in node.operands]))  # type: ignore[misc]
-    pruned = builder.finish([values[n] for n in graph.outputs], graph.output_names)  # type: ignore[misc]
-    return Captures(pruned, tuple([trace.captured[i] for i in kept]), tree, lines, tuple(trace.loops))
+        results = builder.copy(node, [values[n] for n in node.operands])
+        values.update(enumerate(results, number))
+        number += len(results)
+    return builder.finish([values[n] for n in graph.outputs], graph.output_names)
 
 
 def _short(name: str) -> str:

@@ -156,7 +156,7 @@ def bincount(x: Any, weights: Any = None, minlength: Any = 0) -> Array:
 
 def _apply_along_axis(func1d: Callable[..., Any], axis: Any, arr: Any, *args: Any, **kwargs: Any) -> Any:
     """numpy.apply_along_axis: the function is traced once, for a line, and mapped over all."""
-    from gradwire.transformations.public import vmap
+    from gradwire.transformations.vmap import vmap
 
     x = lift(arr)
     place = axis_of(axis, x.ndim)
