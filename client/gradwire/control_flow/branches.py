@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from gradwire.calls.arguments import leaf_type, refuse
-from gradwire.calls.capture import leaf_names, name_of
 from gradwire.control_flow.bodies import (
     Function,
     captured_by,
@@ -21,6 +20,7 @@ from gradwire.control_flow.bodies import (
     traced_body,
 )
 from gradwire.errors import TracingError
+from gradwire.tracing.capture import leaf_names, name_of
 from gradwire.tracing.trace import Trace, Tracer, active_trace, require_open
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
 from gradwire_engine.attributes import Cond

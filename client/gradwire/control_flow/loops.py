@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.calls.arguments import leaf_type, refuse
-from gradwire.calls.capture import TracedFunction, name_of
 from gradwire.control_flow.bodies import (
     Function,
     captured_by,
@@ -28,6 +27,7 @@ from gradwire.control_flow.bodies import (
 )
 from gradwire.control_flow.carry import Carry
 from gradwire.errors import RowError, TracingError
+from gradwire.tracing.capture import TracedFunction, name_of
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.trace import Trace, Tracer, active_trace
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
