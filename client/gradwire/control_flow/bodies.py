@@ -113,11 +113,6 @@ def _type_of(operand: Captured | Tracer) -> TensorType:
     return operand._value.type if isinstance(operand, Tracer) else operand.type
 
 
-def operands_of(trace: Trace, captured: Sequence[Captured | Tracer]) -> list[Value]:
-    """What bodies take from around them, as values of the trace that they stand in."""
-    return [trace.value_of(x) if isinstance(x, Tracer) else trace.capture(x) for x in captured]
-
-
 def emitted(
     trace: Trace, op: str, operands: Sequence[Value], attributes: Attributes = NONE, bodies: Sequence[Graph] = ()
 ) -> list[Tracer]:

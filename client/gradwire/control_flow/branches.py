@@ -14,7 +14,6 @@ from gradwire.control_flow.bodies import (
     closed,
     emitted,
     is_python_number,
-    operands_of,
     require_functions,
     takes,
     traced_body,
@@ -59,7 +58,7 @@ def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, a
     otherwise = traced_body(branches.second, name_of(false_fun), tree, types, names)
     dtypes = branches.common_types(then.graph.output_types, otherwise.graph.output_types)
     captured = captured_by(otherwise, then)
-    operands = [*[trace.value_of(leaf) for leaf in (pred, *leaves)], *operands_of(trace, captured)]
+    operands = [*[trace.value_of(leaf) for leaf in (pred, *leaves)], *trace.operands_of(captured)]
     graphs = [closed(body, captured, dtypes=dtypes) for body in (otherwise, then)]
     results = emitted(trace, "cond", operands, Cond(), graphs)
     return branches.tree.build(results)

@@ -12,13 +12,10 @@ from gradwire.numpy_functions.operands import (
     Array,
     Table,
     as_dtype,
-    axes_of,
-    axis_of,
     cast,
     emit,
     floating,
     integer,
-    length_of,
     lift,
     lifted,
     require_default,
@@ -154,31 +151,6 @@ def bincount(x: Any, weights: Any = None, minlength: Any = 0) -> Array:
     return emit(updates, "scatter_add", where, attributes=Scatter(0, 0, (length,)))
 
 
-def _apply_along_axis(func1d: Callable[..., Any], axis: Any, arr: Any, *args: Any, **kwargs: Any) -> Any:
-    """numpy.apply_along_axis: the function is traced once, for a line, and mapped over all."""
-    from gradwire.transformations.vmap import vmap
-
-    x = lift(arr)
-    place = axis_of(axis, x.ndim)
-    lines = xp.moveaxis(x, place, -1)
-    others = lines.shape[:-1]
-    if 0 in others:
-        raise wrong("Cannot apply_along_axis when any iteration dimensions are 0")
-    each = vmap(lambda line: func1d(line, *args, **kwargs))
-    found = each(xp.reshape(lines, (length_of(others, range(len(others))), lines.shape[-1])))
-    new = range(len(others), len(others) + found.ndim - 1)
-    return xp.moveaxis(xp.reshape(found, (*others, *found.shape[1:])), [*new], [place + i for i in range(len(new))])
-
-
-def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
-    """numpy.apply_over_axes."""
-    x = lift(a)
-    for axis in axes_of(axes, x.ndim):
-        found = func(x, axis)
-        x = found if found.ndim == x.ndim else xp.expand_dims(found, axis)
-    return x
-
-
 TABLE: Table = {
     np.nanvar: _nanvar,
     np.nanstd: _nanstd,
@@ -187,6 +159,4 @@ TABLE: Table = {
     np.cov: cov,
     np.corrcoef: corrcoef,
     np.bincount: bincount,
-    np.apply_along_axis: _apply_along_axis,
-    np.apply_over_axes: _apply_over_axes,
 }
