@@ -130,7 +130,7 @@ class Trace:
 
     def operands_of(self, captured: Iterable[Captured | Tracer]) -> list[Value]:
         """What an inner graph captured, as operands that it is given in this one."""
-        return [self.value_of(one) if isinstance(one, Tracer) else self.capture(one) for one in captured]
+        return [self.value_of(entry) if isinstance(entry, Tracer) else self.capture(entry) for entry in captured]
 
     def _outer(self, tracer: Tracer) -> Value:
         require_open(tracer)
