@@ -16,9 +16,9 @@ grpc and without the SDK.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from gradwire._version import __version__
+from gradwire._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gradwire import special as special
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gradwire.checking import check_grads as check_grads
     from gradwire.connection.client import Client as Client
     from gradwire.connection.client import connect as connect
-    from gradwire.control_flow.loops import checkpoint as checkpoint
-    from gradwire.control_flow.loops import cond as cond
+    from gradwire.control_flow.branches import cond as cond
+    from gradwire.control_flow.checkpoint import checkpoint as checkpoint
     from gradwire.control_flow.loops import fori_loop as fori_loop
     from gradwire.control_flow.loops import scan as scan
     from gradwire.control_flow.loops import while_loop as while_loop
@@ -51,25 +51,27 @@ if TYPE_CHECKING:
     from gradwire.inspection.graphs import trace as trace
     from gradwire.inspection.tables import TraceTable as TraceTable
     from gradwire.inspection.tables import explain as explain
-    from gradwire.transformations.public import grad as grad
-    from gradwire.transformations.public import hessian as hessian
-    from gradwire.transformations.public import hvp as hvp
-    from gradwire.transformations.public import jacfwd as jacfwd
-    from gradwire.transformations.public import jacobian as jacobian
-    from gradwire.transformations.public import jacrev as jacrev
-    from gradwire.transformations.public import jvp as jvp
-    from gradwire.transformations.public import remote as remote
-    from gradwire.transformations.public import stop_gradient as stop_gradient
-    from gradwire.transformations.public import value_and_grad as value_and_grad
-    from gradwire.transformations.public import vjp as vjp
-    from gradwire.transformations.public import vmap as vmap
+    from gradwire.transformations.gradients import grad as grad
+    from gradwire.transformations.gradients import value_and_grad as value_and_grad
+    from gradwire.transformations.jacobians import hessian as hessian
+    from gradwire.transformations.jacobians import jacfwd as jacfwd
+    from gradwire.transformations.jacobians import jacobian as jacobian
+    from gradwire.transformations.jacobians import jacrev as jacrev
+    from gradwire.transformations.products import hvp as hvp
+    from gradwire.transformations.products import jvp as jvp
+    from gradwire.transformations.products import vjp as vjp
     from gradwire.transformations.remote import Remote as Remote
+    from gradwire.transformations.remote import remote as remote
+    from gradwire.transformations.stop_gradient import stop_gradient as stop_gradient
+    from gradwire.transformations.vmap import vmap as vmap
 
-_HOME = {
+_HOME: Final = {
+    "calls.reports": ("Report", "reports"),
     "checking": ("check_grads",),
     "connection.client": ("Client", "connect"),
-    "control_flow.loops": ("checkpoint", "cond", "fori_loop", "scan", "while_loop"),
-    "inspection.costs": ("Cost", "cost"),
+    "control_flow.branches": ("cond",),
+    "control_flow.checkpoint": ("checkpoint",),
+    "control_flow.loops": ("fori_loop", "scan", "while_loop"),
     "errors": (
         "CheckError",
         "GradwireError",
@@ -84,85 +86,33 @@ _HOME = {
         "UnavailableError",
         "UnsupportedError",
     ),
-    "inspection.tables": ("TraceTable", "explain"),
-    "transformations.remote": ("Remote",),
+    "inspection.costs": ("Cost", "cost"),
     "inspection.graphs": ("Graph", "load", "trace"),
-    "calls.reports": ("Report", "reports"),
-    "transformations.public": (
-        "grad",
-        "hessian",
-        "hvp",
-        "jacfwd",
-        "jacobian",
-        "jacrev",
-        "jvp",
-        "remote",
-        "stop_gradient",
-        "value_and_grad",
-        "vjp",
-        "vmap",
-    ),
+    "inspection.tables": ("TraceTable", "explain"),
+    "transformations.gradients": ("grad", "value_and_grad"),
+    "transformations.jacobians": ("hessian", "jacfwd", "jacobian", "jacrev"),
+    "transformations.products": ("hvp", "jvp", "vjp"),
+    "transformations.remote": ("Remote", "remote"),
+    "transformations.stop_gradient": ("stop_gradient",),
+    "transformations.vmap": ("vmap",),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+"""The public names by the modules that they are loaded from."""
 
-__all__ = [
-    "CheckError",
-    "Client",
-    "Cost",
-    "GradwireError",
-    "Graph",
-    "InvalidRequestError",
-    "OverloadedError",
-    "Remote",
-    "Report",
-    "RequestError",
-    "RowError",
-    "ServiceError",
-    "ShapeError",
-    "TimeLimitError",
-    "TraceTable",
-    "TracingError",
-    "UnavailableError",
-    "UnsupportedError",
-    "__version__",
-    "check_grads",
-    "checkpoint",
-    "cond",
-    "connect",
-    "cost",
-    "explain",
-    "fori_loop",
-    "grad",
-    "hessian",
-    "hvp",
-    "jacfwd",
-    "jacobian",
-    "jacrev",
-    "jvp",
-    "load",
-    "remote",
-    "reports",
-    "scan",
-    "special",
-    "stop_gradient",
-    "trace",
-    "value_and_grad",
-    "vjp",
-    "vmap",
-    "while_loop",
-]
+_MODULE_OF: Final = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted([*_MODULE_OF, "__version__", "special"])
 
 
 def __getattr__(name: str) -> Any:
     module = _MODULE_OF.get(name)
     if module is not None:
-        found = getattr(import_module(f"gradwire.{module}"), name)
+        value = getattr(import_module(f"gradwire.{module}"), name)
     elif name == "special":
-        found = import_module("gradwire.special")
+        value = import_module("gradwire.special")
     else:
         raise AttributeError(f"module 'gradwire' has no attribute {name!r}")
-    globals()[name] = found
-    return found
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -16,13 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradwire.calls.capture import leaf_names, name_of
-from gradwire.calls.signature import is_floating
-from gradwire.calls.template import leaf_type
+from gradwire.calls.arguments import is_floating, leaf_type, refuse
 from gradwire.errors import CheckError
+from gradwire.tracing.capture import leaf_names, name_of
 from gradwire.tracing.trees import Tree, flatten
-from gradwire.transformations.public import jvp, remote, vjp
-from gradwire.transformations.steps import refuse
+from gradwire.transformations.products import jvp, vjp
+from gradwire.transformations.remote import remote
 
 FORWARD: Final = "forward"
 REVERSE: Final = "reverse"
@@ -145,21 +144,21 @@ class _Check:
             )
         if REVERSE in self._modes:
             results, result_tree = flatten(remote(fun)(*self._tree.build(points)))
-            weights = result_tree.build(self._like([np.asarray(one) for one in results]))
+            weights = result_tree.build(self._like([np.asarray(result) for result in results]))
             self.run(
                 lambda *x: vjp(fun, x, weights)[1], points, order - 1, f"the reverse derivative of {name}", level + 1
             )
 
     def _first_order(self, probe: _Probe, direction: list[Any], tolerance: float, dtype: str) -> None:
         results, result_tree = flatten(remote(probe.function)(*self._tree.build(probe.points)))
-        weights = self._like([np.asarray(one) for one in results])
+        weights = self._like([np.asarray(result) for result in results])
         differences = probe.differences(direction)
         blame = _Blame(probe, direction, weights, self._names)
         by_mode: dict[str, float] = {}
         if FORWARD in self._modes:
             tangents = probe.tangents(direction)
-            for got, expected, place in zip(tangents, differences, result_tree.paths("result"), strict=True):
-                failure = _disagreement(np.asarray(got), expected, tolerance, place)
+            for tangent, difference, path in zip(tangents, differences, result_tree.paths("result"), strict=True):
+                failure = _disagreement(np.asarray(tangent), difference, tolerance, path)
                 if failure:
                     raise blame.error(f"forward mode of {probe.name}", _DIFFERENCES, failure, tolerance)
             by_mode[FORWARD] = _inner(weights, tangents)
@@ -178,7 +177,7 @@ class _Check:
 
     def _like(self, arrays: Sequence[np.ndarray]) -> list[Any]:
         """Random arrays of the same types."""
-        return [self._rng.standard_normal(one.shape).astype(one.dtype)[()] for one in arrays]
+        return [self._rng.standard_normal(array.shape).astype(array.dtype)[()] for array in arrays]
 
 
 @dataclass
@@ -196,14 +195,14 @@ class _Blame:
         """The message: both numbers, the direction, and the arguments that disagree alone."""
         lines = [f"{what} does not agree with {other}{failure}", f"  along {self._direction_text()}"]
         alone = [self._alone(index, other, tolerance) for index in range(len(self.names))]
-        blamed = [f"argument {name}{one}" for name, one in zip(self.names, alone, strict=True) if one]
+        blamed = [f"argument {name}{fault}" for name, fault in zip(self.names, alone, strict=True) if fault]
         if not blamed:
             lines.append("  along each argument alone they agree: it is the sum that does not")
         else:
             lines.append(f"  likely operand: {'; '.join(blamed)}")
         if 0 < len(blamed) < len(self.names):
             lines.append(
-                f"  no fault along {', '.join([n for n, one in zip(self.names, alone, strict=True) if not one])}"
+                f"  no fault along {', '.join([n for n, fault in zip(self.names, alone, strict=True) if not fault])}"
             )
         return CheckError("\n".join(lines))
 
@@ -215,29 +214,29 @@ class _Blame:
             got = _inner([self.gradients[index]], [self.direction[index]])
             return _disagreement(got, _inner(self.weights, by_other), tolerance)
         pairs = zip(self.probe.tangents(direction), by_other, strict=True)
-        return next((found for one, two in pairs if (found := _disagreement(one, two, tolerance))), "")
+        return next((fault for pair in pairs if (fault := _disagreement(*pair, tolerance))), "")
 
     def _direction_text(self) -> str:
         parts = []
-        for name, one in zip(self.names, self.direction, strict=True):
-            text = np.array2string(np.asarray(one), precision=4, threshold=8, edgeitems=2, separator=", ")
+        for name, part in zip(self.names, self.direction, strict=True):
+            text = np.array2string(np.asarray(part), precision=4, threshold=8, edgeitems=2, separator=", ")
             text = " ".join(text.split())
             parts.append(f"{name} = {text if len(text) <= _WIDEST_DIRECTION else text[: _WIDEST_DIRECTION - 1] + '…'}")
         return ", ".join(parts)
 
 
-def _disagreement(got: Any, expected: Any, tolerance: float, place: str = "") -> str:
+def _disagreement(got: Any, expected: Any, tolerance: float, path: str = "") -> str:
     """The worst pair of numbers, as the end of a message; nothing where all are close enough."""
-    found, wanted = np.asarray(got, np.float64), np.asarray(expected, np.float64)
-    scale = max(1.0, float(np.max(np.abs(wanted), initial=0.0)))
+    first, second = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    scale = max(1.0, float(np.max(np.abs(second), initial=0.0)))
     with np.errstate(invalid="ignore"):
-        errors = np.abs(found - wanted) / scale
+        errors = np.abs(first - second) / scale
     if not errors.size or float(np.max(errors)) <= tolerance:
         return ""
     worst = np.unravel_index(np.argmax(np.where(np.isnan(errors), np.inf, errors)), errors.shape)
-    where = place + (f"[{', '.join(str(int(i)) for i in worst)}]" if worst else "")
+    where = path + (f"[{', '.join(str(int(i)) for i in worst)}]" if worst else "")
     return (
-        f"{f' at {where}' if where else ''}: got {found[worst]!s}, expected {wanted[worst]!s}, "
+        f"{f' at {where}' if where else ''}: got {first[worst]!s}, expected {second[worst]!s}, "
         f"relative error {errors[worst]:.2e}, allowed {tolerance:.0e}"
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+import gradwire as gw
+from gradwire import demo
 from gradwire._version import __version__
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -66,13 +70,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _reported(run: Callable[[], int]) -> int:
     """The command's status; what it refuses as one line."""
-    from gradwire.errors import GradwireError
-
     try:
         return run()
     except UsageError as error:
         return _complain(str(error), USAGE)
-    except GradwireError as error:
+    except gw.GradwireError as error:
         return _complain(" ".join(str(error).split()), FAILED)
     except BrokenPipeError:
         return FAILED
@@ -87,7 +89,7 @@ def _complain(text: str, status: int) -> int:
 
 def _serve(arguments: Sequence[str]) -> int:
     try:
-        from gradwire_server.cli import main
+        from gradwire_server.cli import main  # lazy: an optional extra, and the whole service
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("gradwire"):
             raise
@@ -96,14 +98,10 @@ def _serve(arguments: Sequence[str]) -> int:
 
 
 def _demo(arguments: Sequence[str]) -> int:
-    from gradwire import demo
-
     return demo.main(arguments)
 
 
 def _explain(options: argparse.Namespace) -> int:
-    import gradwire as gw
-
     function = load_function(options.function)
     points = dict(parse_point(text) for text in options.at)
     if len(points) < len(options.at):
@@ -138,16 +136,14 @@ def load_function(place: str) -> Callable[..., Any]:
         raise UsageError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        defined = ", ".join(n for n, value in vars(module).items() if callable(value) and not n.startswith("_"))
-        raise UsageError(f"{path} defines no function {name}; it has {defined or 'none'}")
-    found: Callable[..., Any] = function
-    return found
+        names = ", ".join(n for n, value in vars(module).items() if callable(value) and not n.startswith("_"))
+        raise UsageError(f"{path} defines no function {name}; it has {names or 'none'}")
+    defined: Callable[..., Any] = function
+    return defined
 
 
 def parse_point(text: str) -> tuple[str, Any]:
     """``x=2`` as a name and a float64 scalar or array."""
-    import json
-
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise UsageError(f"got --at {text}, expected NAME=VALUE, for example x=2")
@@ -160,8 +156,6 @@ def parse_point(text: str) -> tuple[str, Any]:
 
 def in_order(function: Callable[..., Any], points: dict[str, Any]) -> list[Any]:
     """The points in the order of the function's parameters; UsageError where one is missing or not known."""
-    import inspect
-
     parameters = list(inspect.signature(function).parameters.values())
     names = [parameter.name for parameter in parameters]
     unknown = [name for name in points if name not in names]
@@ -177,8 +171,6 @@ def in_order(function: Callable[..., Any], points: dict[str, Any]) -> list[Any]:
 
 
 def _info(options: argparse.Namespace) -> int:
-    import gradwire as gw
-
     with gw.connect(options.target) as client:
         print(client.info())
     return DONE

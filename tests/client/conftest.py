@@ -14,6 +14,6 @@ from gradwire.connection.current import PROCESS
 def service() -> Iterator[LocalClient]:
     """The client on top of the stack."""
     client = LocalClient()
-    PROCESS.push(client)  # type: ignore[arg-type]
+    PROCESS.push(client)
     yield client
-    PROCESS.remove(client)  # type: ignore[arg-type]
+    PROCESS.remove(client)

@@ -13,7 +13,7 @@ from tests.kit.client.local import LocalClient
 
 import gradwire as gw
 from gradwire import cli
-from gradwire.connection.client import Limit, ServerInfo
+from gradwire.connection.info import Limit, ServerInfo
 
 FUNCTIONS = """
 import numpy as np

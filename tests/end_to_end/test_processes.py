@@ -67,7 +67,7 @@ def test_without_a_target_the_first_call_starts_a_service_that_ends_with_the_pro
     said = run(
         """
         assert gw.grad(f)(0.0) == 1.0
-        from gradwire.connection.client import current_client
+        from gradwire.connection.default import current_client
         client = current_client()
         print(client._service._process.pid, client._service._folder, oct(os.stat(client._service._folder).st_mode))
         """
@@ -207,7 +207,7 @@ def test_a_private_service_that_died_is_named_and_the_default_one_replaced() -> 
     run(
         """
         assert gw.grad(f)(0.0) == 1.0
-        from gradwire.connection.client import current_client
+        from gradwire.connection.default import current_client
         first = current_client()
         first._service._process.kill()
         first._service._process.wait()

@@ -17,6 +17,10 @@ from gradwire.wire.requests import (
     SlicedEvaluate,
     evaluate_parts,
     explain_parts,
+    id_field,
+    input_head,
+    join,
+    program_field,
     size_of,
     slice_evaluate,
     slice_explain,
@@ -155,6 +159,19 @@ def test_protobuf_reads_what_a_client_writes(rows: int | None) -> None:
     assert request.HasField("batch") == (rows is not None)
     assert [t.data for t in request.inputs] == [np.array(1.5).tobytes(), b"", b"\1\0"]
     check(slice_evaluate(data), request)
+
+
+def test_a_request_put_together_field_by_field_is_the_one_that_is_written_at_once() -> None:
+    name, content, digest = f"sha256:{'1f' * 32}", np.arange(6.0).reshape(2, 3), bytes(range(32))
+    inline, kept = OutgoingTensor.inline(content), OutgoingTensor.inline(content, digest)
+    by_digest = kept._replace(data=None)
+    whole = join(evaluate_parts(program_id=name, program=b"graph", inputs=[inline, kept, by_digest]))
+    fields = [id_field(name), program_field(b"graph")]
+    for tensor in (inline, kept):
+        fields += [input_head(tensor.dtype, tensor.shape, content.nbytes, tensor.digest), content.tobytes()]
+    fields.append(input_head(by_digest.dtype, by_digest.shape, 0, digest))
+    assert b"".join(fields) == whole
+    assert id_field("") == program_field(b"") == b""
 
 
 def test_an_empty_request_is_empty() -> None:

@@ -1,1 +1,1 @@
-"""From a call of a function to the request and back: captured, remembered, written, sent, decoded."""
+"""From a call of a function to the request and back: traced, kept, written, sent, decoded."""

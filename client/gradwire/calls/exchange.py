@@ -11,10 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Any, Final
 
-from gradwire.calls.memory import Constant
+from gradwire.calls.arguments import Leaves
+from gradwire.calls.constants import Constant
 from gradwire.calls.reports import Collectors, collect, collectors
-from gradwire.calls.template import Leaves, Plan
-from gradwire.connection.client import Client
+from gradwire.calls.template import RequestTemplate
+from gradwire.connection.current import ServiceClient
 from gradwire.errors import GradwireError, RequestError, RowError
 from gradwire.wire.errors import WireError
 from gradwire.wire.responses import decode_evaluated
@@ -25,8 +26,10 @@ _RESENDS: Final = 3
 class Exchange:
     """One evaluation: its requests, and the meaning of the answers."""
 
-    def __init__(self, plan: Plan, client: Client, leaves: Leaves, constants: tuple[Constant, ...]) -> None:
-        self._plan = plan
+    def __init__(
+        self, template: RequestTemplate, leaves: Leaves, constants: tuple[Constant, ...], client: ServiceClient
+    ) -> None:
+        self._template = template
         self._client = client
         self._leaves = leaves
         self._constants = constants
@@ -35,12 +38,12 @@ class Exchange:
 
     def request(self) -> bytes:
         """What is to be sent now."""
-        plan, client = self._plan, self._client
-        client.require_size(plan.argument_bytes)  # before they are copied
+        template, client = self._template, self._client
+        client.require_size(template.argument_bytes)  # before they are copied
         everything = self._resends == _RESENDS
-        by_id = not plan.is_small and not everything and plan.program.id in client.known_programs
+        by_id = not template.is_small and not everything and template.program.id in client.known_programs
         known: Any = () if everything else client.known_constants
-        request = plan.request(self._leaves, self._constants, by_id=by_id, known=known)
+        request = template.request(self._leaves, self._constants, by_id=by_id, known=known)
         self._sent_bytes = len(request)
         return request
 
@@ -49,9 +52,9 @@ class Exchange:
         if self._resends == _RESENDS or not isinstance(error, RequestError):
             return False
         if error.reason == "PROGRAM_NOT_FOUND":
-            self._client.known_programs.discard(self._plan.program.id)
+            self._client.known_programs.discard(self._template.program.id)
         elif error.reason == "CONSTANT_NOT_FOUND":
-            for constant in self._plan.constants(self._constants):
+            for constant in self._template.constants(self._constants):
                 self._client.known_constants.discard(constant.digest)
         else:
             return False
@@ -61,15 +64,15 @@ class Exchange:
     def explained(self, error: GradwireError) -> GradwireError:
         """The error, with what is known here of where it comes from."""
         if isinstance(error, RowError):
-            return self._plan.row_error(error)
-        return self._plan.located(error) if isinstance(error, RequestError) else error
+            return self._template.row_error(error)
+        return self._template.located(error) if isinstance(error, RequestError) else error
 
     def result(self, response: bytes, into: Collectors) -> Any:
         """What the caller gets for a response."""
-        plan, client = self._plan, self._client
-        if not plan.is_small:
-            client.known_programs.put(plan.program.id, True)
-        for constant in plan.constants(self._constants):
+        template, client = self._template, self._client
+        if not template.is_small:
+            client.known_programs.put(template.program.id, True)
+        for constant in template.constants(self._constants):
             client.known_constants.put(constant.digest, True)
         try:
             evaluated = decode_evaluated(response)
@@ -77,12 +80,12 @@ class Exchange:
             raise RequestError(f"the service's answer does not parse: {error.message}", reason=error.reason) from None
         if into:
             collect(into, evaluated.report, self._sent_bytes, len(response))
-        return plan.answer(evaluated)
+        return template.answer(evaluated)
 
 
-def evaluate(plan: Plan, client: Client, leaves: Leaves, constants: tuple[Constant, ...]) -> Any:
+def evaluate(template: RequestTemplate, leaves: Leaves, constants: tuple[Constant, ...], client: ServiceClient) -> Any:
     """The result of a call; GradwireError where there is none."""
-    exchange = Exchange(plan, client, leaves, constants)
+    exchange = Exchange(template, leaves, constants, client)
     while True:
         try:
             response = client.call("Evaluate", exchange.request())
@@ -116,11 +119,13 @@ class Pending(Future[Any]):
             call.cancel()
 
 
-def submit(plan: Plan, client: Client, leaves: Leaves, constants: tuple[Constant, ...]) -> Pending:
+def submit(
+    template: RequestTemplate, leaves: Leaves, constants: tuple[Constant, ...], client: ServiceClient
+) -> Pending:
     """Send a call without waiting for its result. The arguments may be changed as soon as this returns."""
-    if not plan.is_small or plan.constants(constants):  # else nothing is ever sent again
+    if not template.is_small or template.constants(constants):  # else nothing is ever sent again
         leaves = _settled(leaves)
-    exchange = Exchange(plan, client, leaves, constants)
+    exchange = Exchange(template, leaves, constants, client)
     pending = Pending()
     into = collectors()
 

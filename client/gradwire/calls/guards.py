@@ -1,4 +1,4 @@
-"""What a traced function depends on besides its arguments, remembered by content.
+"""What a traced function depends on besides its arguments, kept by content.
 
 Guarded are the function's closure cells, its default arguments, and the globals that its code names (inner functions
 included): arrays by their bytes, numbers and text by value, lists, tuples and dicts by their entries, everything else
@@ -17,28 +17,29 @@ import functools
 import math
 import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 import numpy as np
 
-from gradwire.tracing.promotion import _SUPPORTED
-from gradwire.tracing.tracer import LARGEST_CONSTANT
+from gradwire.tracing.promotion import is_supported
+from gradwire.tracing.trace import LARGEST_CONSTANT
 
 _EMPTY: Final = object()
-_DEEPEST: Final = 20
+DEEPEST: Final = 20
+"""Levels of lists, tuples and dicts that are looked into."""
 
 
 class Snapshot(Protocol):
-    """The remembered content of one place."""
+    """The content of one place, as it was."""
 
     def same(self, value: Any) -> bool:
-        """Whether a value has the remembered content."""
+        """Whether a value has this content."""
 
     def arrays(self) -> Iterator[ArraySnapshot]:
         """The large arrays among it, in order."""
 
-    def moved(self, value: Any) -> bool:
+    def same_but_for_arrays(self, value: Any) -> bool:
         """Whether a value differs at most in the content of large arrays."""
 
 
@@ -63,7 +64,7 @@ class ExactSnapshot:
     def arrays(self) -> Iterator[ArraySnapshot]:
         return iter(())
 
-    def moved(self, value: Any) -> bool:
+    def same_but_for_arrays(self, value: Any) -> bool:
         return self.same(value)
 
 
@@ -82,7 +83,7 @@ class IdentitySnapshot:
     def arrays(self) -> Iterator[ArraySnapshot]:
         return iter(())
 
-    def moved(self, value: Any) -> bool:
+    def same_but_for_arrays(self, value: Any) -> bool:
         return self.same(value)
 
 
@@ -91,7 +92,7 @@ class ArraySnapshot:
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
-        """The array itself, as it was found."""
+        """The array itself, not a copy."""
         self._is_constant = not array.flags.writeable and array.base is None
         self.copy = array if self._is_constant else np.array(array, order="C", copy=True)
         self._bits = np.dtype(f"u{array.dtype.itemsize}")
@@ -113,7 +114,7 @@ class ArraySnapshot:
     def arrays(self) -> Iterator[ArraySnapshot]:
         return iter((self,) if self.is_large else ())
 
-    def moved(self, value: Any) -> bool:
+    def same_but_for_arrays(self, value: Any) -> bool:
         return (self.is_large and self._same_type(value)) or self.same(value)
 
 
@@ -124,7 +125,7 @@ class ContainerSnapshot:
         self._type = type(value)
         self._keys = list(value) if isinstance(value, dict) else None
         entries = list(value.values()) if isinstance(value, dict) else list(value)
-        self.entries = [snapshot(one, depth + 1) for one in entries]
+        self.entries = [snapshot(entry, depth + 1) for entry in entries]
 
     def _entries_of(self, value: Any) -> list[Any] | None:
         if type(value) is not self._type or len(value) != len(self.entries):
@@ -135,15 +136,19 @@ class ContainerSnapshot:
 
     def same(self, value: Any) -> bool:
         entries = self._entries_of(value)
-        return entries is not None and all([known.same(one) for known, one in zip(self.entries, entries, strict=True)])
+        return entries is not None and all(
+            [known.same(entry) for known, entry in zip(self.entries, entries, strict=True)]
+        )
 
     def arrays(self) -> Iterator[ArraySnapshot]:
         for entry in self.entries:
             yield from entry.arrays()
 
-    def moved(self, value: Any) -> bool:
+    def same_but_for_arrays(self, value: Any) -> bool:
         entries = self._entries_of(value)
-        return entries is not None and all([known.moved(one) for known, one in zip(self.entries, entries, strict=True)])
+        return entries is not None and all(
+            [known.same_but_for_arrays(entry) for known, entry in zip(self.entries, entries, strict=True)]
+        )
 
 
 _EXACT: Final = (bool, int, float, complex, str, bytes, type(None), np.generic)
@@ -154,10 +159,10 @@ def snapshot(value: Any, depth: int = 0) -> Snapshot:
     if isinstance(value, _EXACT):
         return ExactSnapshot(value)
     if type(value) is np.ndarray:
-        if value.dtype.newbyteorder("=") in _SUPPORTED:
+        if is_supported(value.dtype):
             return ArraySnapshot(value)
         return IdentitySnapshot(value)
-    if type(value) in (list, tuple, dict) and depth < _DEEPEST:
+    if type(value) in (list, tuple, dict) and depth < DEEPEST:
         return ContainerSnapshot(value, depth)
     return IdentitySnapshot(value)
 
@@ -177,24 +182,24 @@ class Reader:
 
     def read(self) -> list[Any]:
         """What stands at each place, in a fixed order."""
-        found: list[Any] = []
+        values: list[Any] = []
         for partial in self._partials:
             held = partial()
             if held is not None:
-                found += (held.args, held.keywords)
+                values += (held.args, held.keywords)
         plain = None if self._plain is None else self._plain()
         if plain is None:
-            return found
+            return values
         for cell in plain.__closure__ or ():
             try:
-                found.append(cell.cell_contents)
+                values.append(cell.cell_contents)
             except ValueError:
-                found.append(_EMPTY)
-        found += (plain.__defaults__, plain.__kwdefaults__)
+                values.append(_EMPTY)
+        values += (plain.__defaults__, plain.__kwdefaults__)
         namespace = plain.__globals__
         for name in self._names:
-            found.append(namespace.get(name, _EMPTY))
-        return found
+            values.append(namespace.get(name, _EMPTY))
+        return values
 
 
 class Guard:
@@ -213,13 +218,13 @@ class Guard:
 
     def large_arrays(self) -> list[ArraySnapshot]:
         """The arrays that tracing makes inputs of; in order, an array may stand there twice."""
-        return [one for known in self._known for one in known.arrays()]
+        return [array for known in self._known for array in known.arrays()]
 
-    def moved(self) -> bool:
+    def holds_but_for_arrays(self) -> bool:
         """Whether nothing but the content of large arrays has changed since."""
         now = self._reader.read()
         return len(now) == len(self._known) and all(
-            [known.moved(value) for known, value in zip(self._known, now, strict=True)]
+            [known.same_but_for_arrays(value) for known, value in zip(self._known, now, strict=True)]
         )
 
 
@@ -243,77 +248,9 @@ def named_globals(code: types.CodeType) -> set[str]:
     names: set[str] = set()
     waiting = [code]
     while waiting:
-        one = waiting.pop()
-        for instruction in dis.get_instructions(one):
+        inner = waiting.pop()
+        for instruction in dis.get_instructions(inner):
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 names.add(instruction.argval)
-        waiting.extend([constant for constant in one.co_consts if isinstance(constant, types.CodeType)])
+        waiting.extend([constant for constant in inner.co_consts if isinstance(constant, types.CodeType)])
     return names
-
-
-# functions with arrays replaced
-
-
-def with_replaced(function: Callable[..., Any], replace: Callable[[Any], Any]) -> Callable[..., Any] | None:
-    """The function with `replace` applied to everything that a `Reader` reads; None where that cannot be done
-    faithfully.
-
-    It cannot for callables other than functions and methods, and for functions that write to what they read (globals,
-    variables of the function around them).
-    """
-    if isinstance(function, types.MethodType):
-        inner = with_replaced(function.__func__, replace)
-        return None if inner is None else types.MethodType(inner, function.__self__)
-    if not isinstance(function, types.FunctionType) or _writes_outside(function.__code__):
-        return None
-    names = named_globals(function.__code__)
-    namespace = {name: replace(value) if name in names else value for name, value in function.__globals__.items()}
-    cells = [_replaced_cell(cell, replace) for cell in function.__closure__ or ()]
-    copy = types.FunctionType(
-        function.__code__, namespace, function.__name__, replace(function.__defaults__), tuple(cells)
-    )
-    copy.__kwdefaults__ = replace(function.__kwdefaults__)
-    copy.__qualname__ = function.__qualname__
-    return copy
-
-
-def _replaced_cell(cell: types.CellType, replace: Callable[[Any], Any]) -> types.CellType:
-    try:
-        return types.CellType(replace(cell.cell_contents))
-    except ValueError:
-        return cell
-
-
-def _writes_outside(code: types.CodeType) -> bool:
-    waiting: list[tuple[types.CodeType, frozenset[str]]] = [(code, frozenset(code.co_freevars))]
-    while waiting:
-        one, outside = waiting.pop()
-        for instruction in dis.get_instructions(one):
-            if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
-                return True
-            if instruction.opname in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in outside:
-                return True
-        for constant in one.co_consts:
-            if isinstance(constant, types.CodeType):
-                waiting.append((constant, outside & frozenset(constant.co_freevars)))
-    return False
-
-
-def replacing(arrays: Sequence[np.ndarray], by: Sequence[Any]) -> Callable[[Any], Any]:
-    """A function that replaces arrays, also inside lists, tuples and dicts, and leaves everything else as it is."""
-    table = {id(array): other for array, other in zip(arrays, by, strict=True)}
-
-    def replace(value: Any, depth: int = 0) -> Any:
-        if type(value) is np.ndarray:
-            return table.get(id(value), value)
-        if depth >= _DEEPEST or type(value) not in (list, tuple, dict):
-            return value
-        if isinstance(value, dict):
-            entries = {key: replace(one, depth + 1) for key, one in value.items()}
-            return entries if any(entries[key] is not value[key] for key in value) else value
-        parts = [replace(one, depth + 1) for one in value]
-        if all(new is old for new, old in zip(parts, value, strict=True)):
-            return value
-        return parts if isinstance(value, list) else tuple(parts)
-
-    return replace

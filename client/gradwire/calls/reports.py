@@ -46,10 +46,10 @@ def reports() -> Iterator[list[Report]]:
 
     Calls made by other threads inside are not seen, those by ``.submit`` and ``.map`` are.
     """
-    found: list[Report] = []
-    token = _COLLECTORS.set((*_COLLECTORS.get(), found))
+    collected: list[Report] = []
+    token = _COLLECTORS.set((*_COLLECTORS.get(), collected))
     try:
-        yield found
+        yield collected
     finally:
         _COLLECTORS.reset(token)
 
@@ -67,5 +67,5 @@ def collect(into: Collectors, run: RunReport, request_bytes: int, response_bytes
         executor=run.executor,
         server_version=run.server_version,
     )
-    for one in into:
-        one.append(report)
+    for collected in into:
+        collected.append(report)

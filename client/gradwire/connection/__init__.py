@@ -1,1 +1,1 @@
-"""To the service: clients, the channel, a private service, and the stack of clients of this process."""
+"""Clients of a service: channel, private services, failures, and the stack of those that the functions use."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gradwire.wire.service import SERVICE
+from gradwire.wire.service import SERVICE, method_path
 
 FORK_VARIABLE: Final = "GRPC_ENABLE_FORK_SUPPORT"
 _WAS_IMPORTED: Final = "grpc" in sys.modules
@@ -92,10 +92,10 @@ class Channel:
         self._methods: dict[str, Any] = {}
 
     def _method(self, name: str) -> Any:
-        found = self._methods.get(name)
-        if found is None:
-            found = self._methods[name] = self._channel.unary_unary(f"/{SERVICE}/{name}")
-        return found
+        method = self._methods.get(name)
+        if method is None:
+            method = self._methods[name] = self._channel.unary_unary(method_path(name))
+        return method
 
     def call(self, name: str, request: bytes, timeout: float) -> bytes:
         """The response's bytes; grpc.RpcError where the call fails."""
@@ -130,7 +130,7 @@ def read_certificates(tls: Any) -> dict[str, Any]:
         raise TypeError(
             "tls is True, a path or PEM bytes, or a tuple (root certificates, client certificate, client key)"
         )
-    read = [None if one is None else one if isinstance(one, bytes) else _read(one) for one in parts]
+    read = [part if part is None or isinstance(part, bytes) else _read(part) for part in parts]
     if len(read) == 1:
         return {"use_tls": True, "root_certificates": read[0]}
     return {"use_tls": True, "root_certificates": read[0], "client_certificate": read[1], "client_key": read[2]}

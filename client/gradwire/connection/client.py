@@ -9,19 +9,18 @@ from __future__ import annotations
 import operator
 import os
 import threading
-from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
-from google.protobuf.message import DecodeError
-
-from gradwire.calls.memory import Bounded
+from gradwire.bounded import Bounded
 from gradwire.connection import channel as grpc_channel
 from gradwire.connection.channel import Channel, Connection, grpc, read_certificates
-from gradwire.connection.current import PROCESS
+from gradwire.connection.current import PROCESS, Done
 from gradwire.connection.failures import error_of
+from gradwire.connection.info import ServerInfo, read_info
 from gradwire.connection.private import PrivateService
-from gradwire.errors import GradwireError, InvalidRequestError, RequestError, ServiceError
+from gradwire.errors import InvalidRequestError, RequestError, ServiceError
 from gradwire.v1 import service_pb2
 
 DEFAULT_TIMEOUT: Final = 60.0
@@ -30,42 +29,6 @@ DEFAULT_MESSAGE_BYTES: Final = 64 << 20
 _KNOWN_PROGRAMS: Final = 4096
 _KNOWN_CONSTANTS: Final = 4096
 _LOCAL: Final = ("unix:", "unix-abstract:", "localhost:", "127.0.0.1:", "[::1]:")
-
-
-class Limit(NamedTuple):
-    """A limit of a service: its name, value and unit, and the option that changes it."""
-
-    name: str
-    value: float
-    unit: str
-    setting: str
-
-
-class ServerInfo(NamedTuple):
-    """What a service is, and how busy."""
-
-    version: str
-    opset: int
-    ops: tuple[str, ...]
-    executors: tuple[str, ...]
-    limits: dict[str, Limit]
-    workers: int
-    busy_workers: int
-    pending_requests: int
-    pending_seconds: float
-    uptime_seconds: float
-
-    def __str__(self) -> str:
-        lines = [
-            f"gradwire {self.version}, opset {self.opset}, executors: {', '.join(self.executors)}",
-            f"workers: {self.workers}, {self.busy_workers} busy",
-            f"pending: {self.pending_requests} requests, {self.pending_seconds:.3g} s of work",
-            f"up for {self.uptime_seconds:.0f} s",
-            "limits:",
-            *[f"  {one.name} = {one.value:,.10g} {one.unit} ({one.setting})" for one in self.limits.values()],
-            f"operations ({len(self.ops)}): {' '.join(self.ops)}",
-        ]
-        return "\n".join(lines)
 
 
 class Client:
@@ -98,7 +61,7 @@ class Client:
         """Ids of programs that the service is believed to have."""
         self.known_constants: Bounded[bytes, bool] = Bounded(_KNOWN_CONSTANTS)
         """Digests of arrays that the service is believed to have."""
-        PROCESS.know(self)
+        PROCESS.bind(self)
 
     @property
     def target(self) -> str:
@@ -164,8 +127,6 @@ class Client:
             self._service.after_fork_in_child()
 
     def __getstate__(self) -> dict[str, Any]:
-        from dataclasses import replace
-
         return {
             "connection": replace(self._connection, token=None),
             "timeout": self._timeout,
@@ -232,7 +193,7 @@ class Client:
         self._require_open()
         raise error_of(failed, self.target, self._timeout)
 
-    def start(self, method: str, request: bytes, done: Callable[[bytes | None, GradwireError | None], None]) -> Any:
+    def start(self, method: str, request: bytes, done: Done) -> Any:
         """One RPC without waiting: `done` gets the response or the error, in another thread. Its grpc.Future."""
         self.require_size(len(request))
         try:
@@ -257,31 +218,7 @@ class Client:
     def info(self) -> ServerInfo:
         """Version, limits, operations and present load of the service."""
         request = service_pb2.GetServerInfoRequest().SerializeToString()
-        answer = parsed(service_pb2.GetServerInfoResponse, self.call("GetServerInfo", request))
-        return ServerInfo(
-            version=answer.version,
-            opset=answer.opset,
-            ops=tuple(answer.ops),
-            executors=tuple(
-                service_pb2.Executor.Name(one).removeprefix("EXECUTOR_").lower() for one in answer.executors
-            ),
-            limits={one.name: Limit(one.name, one.value, one.unit, one.setting) for one in answer.limits},
-            workers=answer.workers,
-            busy_workers=answer.busy_workers,
-            pending_requests=answer.pending_requests,
-            pending_seconds=answer.pending_seconds,
-            uptime_seconds=answer.uptime_seconds,
-        )
-
-
-def parsed(message: Any, data: bytes) -> Any:
-    """A response message; RequestError where it does not parse."""
-    try:
-        return message.FromString(data)
-    except DecodeError:
-        raise RequestError(
-            f"the service's answer is not a {message.DESCRIPTOR.name}", reason="MALFORMED_RESPONSE"
-        ) from None
+        return read_info(self.call("GetServerInfo", request))
 
 
 def connect(
@@ -342,8 +279,3 @@ def make_client(
         )
     connection = Connection(target=target, token=token, max_message_bytes=max_message_bytes, **certificates)
     return Client(connection, timeout=timeout, snapshot_bytes=snapshot_bytes)
-
-
-def current_client() -> Client:
-    """The client that the functions use now."""
-    return PROCESS.client(make_client)

@@ -1,4 +1,4 @@
-"""The one place with state of the process: the stack of clients, and what is remembered of functions.
+"""The clients of this process: the stack of those that the functions use, and all that must hear of forks and the end.
 
 The functions of the SDK use the client on top of the stack, in every thread. Without any, the first call makes one: for
 $GRADWIRE_TARGET if that is set, else with a private service, which then lasts as long as the process.
@@ -13,25 +13,68 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
-from gradwire.calls.memory import FunctionMemories
+from gradwire.bounded import Bounded
+from gradwire.errors import GradwireError
 
-if TYPE_CHECKING:
-    from gradwire.connection.client import Client
+Done = Callable[[bytes | None, GradwireError | None], None]
+"""What is called with the response, or with the error, of a call that has ended."""
+
+
+class ServiceClient(Protocol):
+    """What the functions need of a client."""
+
+    known_programs: Bounded[str, bool]
+    """Ids of programs that the service is believed to have."""
+    known_constants: Bounded[bytes, bool]
+    """Digests of arrays that the service is believed to have."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message, both ways."""
+
+    @property
+    def snapshot_bytes(self) -> int:
+        """What loops keep at most of one example for reverse mode; 0: as the service's limit says."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls can be made."""
+
+    def require_size(self, nbytes: int) -> None:
+        """InvalidRequestError for a request of more bytes than a server with the same limit would take."""
+
+    def call(self, method: str, request: bytes) -> bytes:
+        """One RPC: the response's bytes. GradwireError where it fails."""
+
+    def start(self, method: str, request: bytes, done: Done) -> Any:
+        """One RPC without waiting: `done` is called in another thread. What `cancel` ends it with."""
+
+    def close(self) -> None:
+        """Leave the stack, and end what the client holds."""
+
+
+class ProcessBound(Protocol):
+    """What belongs to the process that made it."""
+
+    def after_fork_in_child(self) -> None:
+        """Let go of what is the parent's."""
+
+    def end_private_service(self) -> None:
+        """End the private service, if there is one."""
 
 
 class Process:
-    """The state of this process."""
+    """The clients of this process."""
 
     def __init__(self) -> None:
-        self.memories = FunctionMemories()
         self._lock = threading.Lock()
-        self._stack: tuple[Client, ...] = ()
-        self._default: Client | None = None
-        self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
+        self._stack: tuple[ServiceClient, ...] = ()
+        self._default: ServiceClient | None = None
+        self._bound: weakref.WeakSet[ProcessBound] = weakref.WeakSet()
 
-    def client(self, make_default: Callable[[], Client]) -> Client:
+    def client(self, make_default: Callable[[], ServiceClient]) -> ServiceClient:
         """The client on top of the stack, else the process's own."""
         stack = self._stack
         if stack:
@@ -39,7 +82,7 @@ class Process:
         default = self._default
         if default is not None and default.is_usable:
             return default
-        ended: Client | None = None
+        ended: ServiceClient | None = None
         with self._lock:
             default = self._default
             if default is None or not default.is_usable:
@@ -55,32 +98,32 @@ class Process:
         client = self._stack[-1] if self._stack else self._default
         return 0 if client is None else client.snapshot_bytes
 
-    def push(self, client: Client) -> None:
+    def push(self, client: ServiceClient) -> None:
         """Put a client on top, if it is not on the stack."""
         with self._lock:
             if client not in self._stack:
                 self._stack = (*self._stack, client)
 
-    def remove(self, client: Client) -> None:
+    def remove(self, client: ServiceClient) -> None:
         """Take a client off the stack, wherever it stands."""
         with self._lock:
-            self._stack = tuple([one for one in self._stack if one is not client])
+            self._stack = tuple([other for other in self._stack if other is not client])
             if self._default is client:
                 self._default = None
 
-    def know(self, client: Client) -> None:
-        """A client that must hear of forks and of the end."""
-        self._clients.add(client)
+    def bind(self, client: ProcessBound) -> None:
+        """Tell a client of forks and of the end, for as long as it lives."""
+        self._bound.add(client)
 
     def after_fork_in_child(self) -> None:
         """New locks, channels that are opened anew, and no hold on private services."""
         self._lock = threading.Lock()
-        for client in list(self._clients):
+        for client in list(self._bound):
             client.after_fork_in_child()
 
     def end(self) -> None:
         """End the private services that this process has started."""
-        for client in list(self._clients):
+        for client in list(self._bound):
             client.end_private_service()
 
 

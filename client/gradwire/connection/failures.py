@@ -63,13 +63,13 @@ def error_of(failed: Any, target: str, timeout: float) -> GradwireError:
 
 def _text(status: StatusDetails) -> str:
     lines = [f"{status.message} [{status.reason}]"]
-    lines += [f"  {path}: {what}" for path, what in status.violations if what not in status.message]
+    lines += [f"  {path}: {violation}" for path, violation in status.violations if violation not in status.message]
     return "\n".join(lines)
 
 
 def _of_grpc_itself(failed: Any, code: Any, request_id: str | None, target: str, timeout: float) -> GradwireError:
     """What gRPC says without asking the service."""
-    said = (failed.details() if hasattr(failed, "details") else None) or str(failed)
+    details = (failed.details() if hasattr(failed, "details") else None) or str(failed)
     if code is _Code.DEADLINE_EXCEEDED:
         return TimeLimitError(
             f"no answer from {target} within {timeout:g} s; allow more with gw.connect(…, timeout=…)",
@@ -78,22 +78,22 @@ def _of_grpc_itself(failed: Any, code: Any, request_id: str | None, target: str,
         )
     if code is _Code.UNAVAILABLE:
         return UnavailableError(
-            f"no service can be reached at {target}; is `gradwire serve` running there? ({said})",
+            f"no service can be reached at {target}; is `gradwire serve` running there? ({details})",
             reason="UNREACHABLE",
             request_id=request_id,
         )
     if code is _Code.RESOURCE_EXHAUSTED:
         return InvalidRequestError(
-            f"a message is larger than a limit: {said}. Send fewer rows at a time (.map), or raise --max-message-bytes "
-            "of the service and max_message_bytes of gw.connect",
+            f"a message is larger than a limit: {details}. Send fewer rows at a time (.map), or raise "
+            "--max-message-bytes of the service and max_message_bytes of gw.connect",
             reason="MESSAGE_TOO_LARGE",
             request_id=request_id,
         )
     if code is _Code.UNIMPLEMENTED:
         return UnsupportedError(
-            f"what answers at {target} is not this service, or an older one: {said}",
+            f"what answers at {target} is not this service, or an older one: {details}",
             reason="UNIMPLEMENTED",
             request_id=request_id,
         )
     name = code.name if code is not None else "UNKNOWN"
-    return RequestError(f"the call to {target} failed: {said}", reason=name, request_id=request_id)
+    return RequestError(f"the call to {target} failed: {details}", reason=name, request_id=request_id)

@@ -68,10 +68,12 @@ class PrivateService:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-            said = _last_line(folder / "log")
+            last_line = _last_line(folder / "log")
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(failure, ServiceError):
-                raise ServiceError(f"{failure}{': ' + said if said else ''}", reason="PRIVATE_SERVICE") from None
+                raise ServiceError(
+                    f"{failure}{': ' + last_line if last_line else ''}", reason="PRIVATE_SERVICE"
+                ) from None
             raise
         return PrivateService(process, target, write, folder)
 
@@ -132,7 +134,7 @@ def _ready_target(process: subprocess.Popen[bytes]) -> str:
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     deadline = time.monotonic() + _START_SECONDS
-    said = b""
+    output = b""
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -142,8 +144,8 @@ def _ready_target(process: subprocess.Popen[bytes]) -> str:
         part = os.read(descriptor, 4096)
         if not part:
             raise ServiceError(f"the private service ended with status {process.wait()} before it was ready")
-        said += part
-        ready = _READY.search(said)
+        output += part
+        ready = _READY.search(output)
         if ready is not None:
             return ready[1].decode()
 

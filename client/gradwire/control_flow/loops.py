@@ -1,83 +1,42 @@
-"""Branches and loops that depend on values: cond, scan, while_loop, fori_loop; and checkpoint.
+"""Loops: scan, while_loop, fori_loop.
 
 The signatures are JAX's. Inside a traced function each is one operation that refers to the graphs of its functions,
-differentiable in both modes. Outside of any, they are what they look like: Python's own branches and loops over numpy's
-scalars and arrays, so that a function that uses them can be run, and debugged, as it is.
+differentiable in both modes. Outside of any, they are what they look like: Python's own loops over numpy's scalars and
+arrays, so that a function that uses them can be run, and debugged, as it is.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from gradwire.calls.capture import Captures, capture, leaf_names, name_of
-from gradwire.calls.template import leaf_type
+from gradwire.calls.arguments import leaf_type, refuse
 from gradwire.control_flow.bodies import (
-    Branches,
-    Carry,
+    Function,
     captured_by,
     closed,
     emitted,
-    operands_of,
     require_entries,
+    require_functions,
     traced_body,
 )
+from gradwire.control_flow.carry import Carry
 from gradwire.errors import RowError, TracingError
+from gradwire.tracing.capture import TracedFunction, name_of
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import Trace, Tracer, active_trace, require_open
+from gradwire.tracing.trace import Trace, Tracer, active_trace
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
-from gradwire.transformations.steps import refuse
-from gradwire_engine.attributes import Cond, Scan, While
+from gradwire_engine.attributes import Scan, While
 from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import iota
 
-Function = Callable[..., Any]
 LARGEST_MAX_STEPS: Final = 2**31 - 1
 """The service's own limit."""
-
-# cond
-
-
-def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> Any:
-    """``true_fun(*operands)`` where `pred` is true, else ``false_fun(*operands)``; only one of them is executed.
-
-    `pred` is one bool, or a number, which counts as true unless it is 0. Both functions return the same structure,
-    shapes and types; Python numbers take the type of the other's result. In a batch each row takes its own branch, and
-    what a branch would do to a row that does not take it has no effect. A `pred` that is no traced value is decided at
-    once: the other function is not called.
-    """
-    _require_functions("cond", true_fun=true_fun, false_fun=false_fun)
-    type = leaf_type(pred, "pred")
-    if type.shape:
-        raise refuse(
-            f"cond: the predicate is {type}, and it is one bool. Write np.any(pred) or np.all(pred), or "
-            "np.where(pred, a, b) to choose for each element"
-        )
-    if not isinstance(pred, Tracer):
-        return (true_fun if pred else false_fun)(*operands)
-    require_open(pred)
-    return _cond(_active(), pred if pred.dtype.kind == "b" else pred != 0, true_fun, false_fun, operands)
-
-
-def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, operands: tuple[Any, ...]) -> Any:
-    leaves, tree = flatten(operands)
-    names = leaf_names(true_fun, tuple_of(tree, Tree(dict)))
-    types = [leaf_type(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
-    branches = Branches(true_fun, false_fun)
-    then = traced_body(branches.first, name_of(true_fun), tree, types, names)
-    otherwise = traced_body(branches.second, name_of(false_fun), tree, types, names)
-    dtypes = branches.common_types(then.graph.output_types, otherwise.graph.output_types)
-    captured = captured_by(otherwise, then)
-    values = [trace.value_of(one) for one in (pred, *leaves)]
-    graphs = [closed(one, captured, dtypes=dtypes) for one in (otherwise, then)]
-    results = emitted(trace, "cond", [*values, *operands_of(trace, captured)], Cond(), graphs)
-    return branches.tree.build(results)
-
 
 # scan
 
@@ -91,7 +50,7 @@ def scan(
     `ys` are the y, stacked along a new axis 0. `reverse` runs from the last entry to the first; `ys` stay in the order
     of `xs`. The carry keeps its structure, shapes and types. `unroll` is taken, as JAX has it, and changes nothing.
     """
-    _require_functions("scan", f=f)
+    require_functions("scan", f=f)
     operator.index(unroll)
     carry = Carry.of("scan", f, init)
     x_leaves, x_tree = flatten(xs)
@@ -118,18 +77,19 @@ def scan(
 
 def _steps(types: Sequence[TensorType], names: Sequence[str], length: Any) -> int:
     """The number of steps, from `length` and from axis 0 of everything that is scanned over."""
-    found: tuple[str, int] | None = None if length is None else ("length", _integer("scan: length", length))
+    source, steps = "length", None if length is None else _integer("scan: length", length)
     for type, name in zip(types, names, strict=True):
         if not type.shape:
             raise refuse(f"scan: {name} is {type}, which has no axis to go along; pass arrays, np.asarray of a list")
-        if found is not None and found[1] != type.shape[0]:
-            raise refuse(f"scan: {name} has {type.shape[0]} entries, and {found[0]} {found[1]}; all have the same")
-        found = found or (name, type.shape[0])
-    if found is None:
+        if steps is None:
+            source, steps = name, type.shape[0]
+        elif steps != type.shape[0]:
+            raise refuse(f"scan: {name} has {type.shape[0]} entries, and {source} {steps}; all have the same")
+    if steps is None:
         raise refuse("scan: without xs, length= says how many steps there are")
-    if found[1] < 0:
-        raise refuse(f"scan: length is {found[1]}; it is at least 0")
-    return found[1]
+    if steps < 0:
+        raise refuse(f"scan: length is {steps}; it is at least 0")
+    return steps
 
 
 def _integer(what: str, value: Any) -> int:
@@ -143,7 +103,7 @@ def _integer(what: str, value: Any) -> int:
         raise refuse(f"{what} is {value!r}; it is an integer") from None
 
 
-def _scan_body(f: Function, carry: Carry, x_types: Sequence[TensorType], x_tree: Tree) -> tuple[Captures, Tree]:
+def _scan_body(f: Function, carry: Carry, x_types: Sequence[TensorType], x_tree: Tree) -> tuple[TracedFunction, Tree]:
     """The traced step, which returns the leaves of the carry, then those of y; and how y is nested."""
     structures: list[Tree] = []
 
@@ -163,7 +123,7 @@ def _scan(
 ) -> tuple[Any, Any]:
     body, y_tree = _scan_body(f, carry, [x.type for x in xs], x_tree)
     captured = captured_by(body)
-    operands = [*operands_of(trace, captured), *[trace.value_of(leaf) for leaf in carry.leaves], *xs]
+    operands = [*trace.operands_of(captured), *[trace.value_of(leaf) for leaf in carry.leaves], *xs]
     count = len(carry.leaves)
     attributes = Scan(constants=len(captured), carries=count, length=steps, reverse=bool(reverse))
     results = emitted(trace, "scan", operands, attributes, [closed(body, captured, captured_first=True)])
@@ -186,7 +146,7 @@ def while_loop(cond_fun: Function, body_fun: Function, init_val: Any, *, max_ste
     The value keeps its structure, shapes and types. In a batch each row makes its own number of steps. A row that is
     not done after `max_steps` steps fails, alone: RowError, with reason MAX_STEPS_EXCEEDED.
     """
-    _require_functions("while_loop", cond_fun=cond_fun, body_fun=body_fun)
+    require_functions("while_loop", cond_fun=cond_fun, body_fun=body_fun)
     if max_steps is None:
         raise refuse(
             "while_loop: max_steps= is missing. It is the largest number of steps that can be right: a loop that does "
@@ -217,13 +177,13 @@ def _limit(what: str, max_steps: Any) -> int:
     return int(max_steps)
 
 
-def _truth(function: Function, found: Any) -> Any:
+def _truth(function: Function, truth: Any) -> Any:
     """What a condition returned, if it is one bool."""
-    if isinstance(found, (bool, np.bool_)) or (
-        isinstance(found, (Tracer, np.ndarray)) and not found.shape and found.dtype.kind == "b"
+    if isinstance(truth, (bool, np.bool_)) or (
+        isinstance(truth, (Tracer, np.ndarray)) and not truth.shape and truth.dtype.kind == "b"
     ):
-        return found
-    got = "None" if found is None else leaf_type(found, f"which {name_of(function)} returns")
+        return truth
+    got = "None" if truth is None else leaf_type(truth, f"which {name_of(function)} returns")
     raise refuse(
         f"while_loop: {name_of(function)} returns {got}, and a condition is one bool. Write a comparison, with np.any "
         "or np.all around it if it is of arrays"
@@ -237,18 +197,17 @@ def _while(trace: Trace, cond_fun: Function, body_fun: Function, carry: Carry, l
     def body(value: Any) -> list[Any]:
         return carry.leaves_of(body_fun(value))
 
-    test, step = [
-        traced_body(traced, name_of(given), tuple_of(carry.tree), carry.types, carry.names)
-        for traced, given in ((condition, cond_fun), (body, body_fun))
-    ]
-    of_test, of_step = captured_by(test), captured_by(step)
-    attributes = While(condition_constants=len(of_test), body_constants=len(of_step), max_steps=limit)
+    arguments = tuple_of(carry.tree)
+    test = traced_body(condition, name_of(cond_fun), arguments, carry.types, carry.names)
+    step = traced_body(body, name_of(body_fun), arguments, carry.types, carry.names)
+    test_captured, step_captured = captured_by(test), captured_by(step)
+    attributes = While(condition_constants=len(test_captured), body_constants=len(step_captured), max_steps=limit)
     operands = [
-        *operands_of(trace, of_test),
-        *operands_of(trace, of_step),
+        *trace.operands_of(test_captured),
+        *trace.operands_of(step_captured),
         *[trace.value_of(leaf) for leaf in carry.leaves],
     ]
-    graphs = [closed(test, of_test, captured_first=True), closed(step, of_step, captured_first=True)]
+    graphs = [closed(test, test_captured, captured_first=True), closed(step, step_captured, captured_first=True)]
     trace.note_loop(limit)
     return carry.tree.build(emitted(trace, "while", operands, attributes, graphs))
 
@@ -261,7 +220,7 @@ def fori_loop(
     With bounds that are Python integers it is a scan. Bounds that are traced values make it a while_loop, which needs
     `max_steps`. i is an int64. `unroll` is taken, as JAX has it, and changes nothing.
     """
-    _require_functions("fori_loop", body_fun=body_fun)
+    require_functions("fori_loop", body_fun=body_fun)
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
         if max_steps is None:
             raise refuse(
@@ -305,55 +264,3 @@ def _counting(lower: Any, upper: Any, body_fun: Function, init_val: Any, limit: 
             raise refuse(f"fori_loop: {name} is {type}; it is one integer")
     start = lower.astype(np.int64) if isinstance(lower, Tracer) else int(lower)
     return while_loop(is_below, body, (start, init_val), max_steps=limit)[1]
-
-
-# checkpoint
-
-
-def checkpoint(fun: Function) -> Function:
-    """The function, whose intermediate values reverse mode does not keep, but computes again when it needs them.
-
-    Values and derivatives are the same; memory is traded for time. Usable as a decorator.
-    """
-    if not callable(fun):
-        raise TypeError(f"expected a function, got {type(fun).__name__}")
-    return _Checkpointed(fun)
-
-
-class _Checkpointed:
-    """What `checkpoint` returns: a function that traces as one operation."""
-
-    def __init__(self, function: Function) -> None:
-        functools.update_wrapper(self, function, updated=())
-        self._function = function
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Checkpointed, (self._function,)
-
-    def __repr__(self) -> str:
-        return f"<gradwire.checkpoint of {name_of(self._function)}>"
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        trace = active_trace()
-        if trace is None:
-            return self._function(*args, **kwargs)
-        leaves, tree = flatten((args, kwargs))
-        names = leaf_names(self._function, tree)
-        types = [leaf_type(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
-        body = capture(self._function, tree, types, names, is_body=True)
-        captured = captured_by(body)
-        operands = [*[trace.value_of(leaf) for leaf in leaves], *operands_of(trace, captured)]
-        results = emitted(trace, "checkpoint", operands, bodies=[closed(body, captured)])
-        return body.result.build(results)
-
-
-def _require_functions(what: str, **functions: Any) -> None:
-    for name, function in functions.items():
-        if not callable(function):
-            raise refuse(f"{what}: {name} is a {function.__class__.__name__}, and a function is expected: lambda …: …")
-
-
-def _active() -> Trace:
-    trace = active_trace()
-    assert trace is not None, "an open tracer has a trace around it"
-    return trace

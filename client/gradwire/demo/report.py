@@ -29,12 +29,12 @@ class Report:
 
         A NaN is an error, and so is a different shape.
         """
-        found, wanted = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+        computed, exact = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
         self._checks += 1
-        if found.shape != wanted.shape:
-            self._fail(f"{what}: got shape {found.shape}, expected {wanted.shape}")
+        if computed.shape != exact.shape:
+            self._fail(f"{what}: got shape {computed.shape}, expected {exact.shape}")
             return float("inf")
-        error = float(np.max(np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted)), initial=0.0))
+        error = float(np.max(np.abs(computed - exact) / np.maximum(1.0, np.abs(exact)), initial=0.0))
         if not error <= tolerance:
             self._fail(f"{what}: relative error {error:.2e}, allowed {tolerance:.0e}")
         return error

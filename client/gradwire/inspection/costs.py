@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gradwire.connection.client import current_client, parsed
+from gradwire.calls.transformed import TransformedFunction
+from gradwire.connection.default import current_client
+from gradwire.connection.replies import parsed
 from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
-from gradwire.tracing.tracer import active_trace
-from gradwire.transformations.remote import as_remote
+from gradwire.tracing.trace import active_trace
 from gradwire.v1 import service_pb2
 
 
@@ -34,20 +35,19 @@ def cost(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Cost:
     """What the service predicts for ``fun(*args, **kwargs)``, transformed or not. Nothing is run."""
     if active_trace() is not None:
         raise TracingError(at_user_line("cost sends a request, which a traced function cannot"))
-    function = as_remote(fun)
-    plan, _, _ = function._planned(args, kwargs)
-    layout = plan.layout
+    template, _, _ = TransformedFunction.of(fun).prepared(args, kwargs)
+    layout = template.layout
     request = service_pb2.RegisterRequest(
-        program=plan.program.data,
+        program=template.program.data,
         layouts=[service_pb2.Batch(shared_inputs=layout.shared_inputs, summed_outputs=layout.summed_outputs)],
     )
     answer = parsed(service_pb2.RegisterResponse, current_client().call("Register", request.SerializeToString()))
-    found = answer.layout_costs[0] if answer.layout_costs else answer.cost
-    rows = plan.rows
+    bounds = answer.layout_costs[0] if answer.layout_costs else answer.cost
+    rows = template.rows
     return Cost(
-        flops=found.flops.constant + found.flops.per_row * rows,
-        bytes=found.bytes.constant + found.bytes.per_row * rows,
-        nodes=found.nodes,
-        seconds=found.expected_seconds + found.expected_seconds_per_row * rows,
-        open_ended=found.open_ended,
+        flops=bounds.flops.constant + bounds.flops.per_row * rows,
+        bytes=bounds.bytes.constant + bounds.bytes.per_row * rows,
+        nodes=bounds.nodes,
+        seconds=bounds.expected_seconds + bounds.expected_seconds_per_row * rows,
+        open_ended=bounds.open_ended,
     )

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gradwire.calls.template import call_of, leaf_type
+from gradwire.calls.arguments import leaf_type, refuse
+from gradwire.calls.transformed import TransformedFunction
 from gradwire.errors import GradwireError, TracingError
 from gradwire.numpy_functions.operands import value_as
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import as_type
-from gradwire.tracing.tracer import LARGEST_CONSTANT, Captured, Trace, Tracer, active_trace
+from gradwire.tracing.trace import LARGEST_CONSTANT, Trace, Tracer, active_trace
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
-from gradwire.transformations.remote import Remote, as_remote
-from gradwire.transformations.steps import refuse
 from gradwire.wire.programs import decode_program, encode_program
 from gradwire_engine import graph as engine
 from gradwire_engine.attributes import Constant
@@ -42,7 +41,7 @@ class Graph:
         return str(self._graph)
 
     def __repr__(self) -> str:
-        inputs = ", ".join(f"{one.name}: {one.type}" for one in self._graph.inputs)
+        inputs = ", ".join(f"{argument.name}: {argument.type}" for argument in self._graph.inputs)
         outputs = ", ".join(str(type) for type in self._graph.output_types)
         return f"<gradwire.Graph ({inputs}) -> ({outputs}), {len(self)} operations>"
 
@@ -52,7 +51,7 @@ class Graph:
     @property
     def inputs(self) -> tuple[tuple[str, str], ...]:
         """Name and type of each input."""
-        return tuple([(one.name, str(one.type)) for one in self._graph.inputs])
+        return tuple([(argument.name, str(argument.type)) for argument in self._graph.inputs])
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -67,20 +66,21 @@ class Graph:
         """Evaluate: like a `Remote`, and inside a traced function a part of its graph."""
         trace = active_trace()
         if trace is None:
-            return Remote(self)(*args)
+            return TransformedFunction(self)(*args)
         leaves, _ = flatten(args)
         inputs = self._graph.inputs
         if len(leaves) != len(inputs):
             raise refuse(f"this graph has {len(inputs)} inputs, got {len(leaves)} arguments")
         operands = []
-        for leaf, one in zip(leaves, inputs, strict=True):
-            value = as_type(leaf, one.type.dtype.numpy) if type(leaf) in (bool, int, float) else leaf
-            found = leaf_type(value, one.name)
-            if found != one.type:
-                raise refuse(f"input {one.name!r} of this graph is {one.type}, got {found}")
-            operands.append(value_as(trace, value, one.type.dtype.numpy))
+        for leaf, expected in zip(leaves, inputs, strict=True):
+            dtype = expected.type.dtype.numpy
+            value = as_type(leaf, dtype) if type(leaf) in (bool, int, float) else leaf
+            got = leaf_type(value, expected.name)
+            if got != expected.type:
+                raise refuse(f"input {expected.name!r} of this graph is {expected.type}, got {got}")
+            operands.append(value_as(trace, value, dtype))
         outputs = _copied(self._graph, trace, operands)
-        return self._result.build([trace.wrap(one) for one in outputs])
+        return self._result.build([trace.wrap(output) for output in outputs])
 
 
 def _copied(graph: engine.Graph, trace: Trace, operands: list[Value]) -> list[Value]:
@@ -96,37 +96,35 @@ def _copied(graph: engine.Graph, trace: Trace, operands: list[Value]) -> list[Va
 
 def trace(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Graph:
     """The graph of ``fun(*args, **kwargs)``, transformed or not. Nothing is evaluated; only types matter."""
-    return graph_of(as_remote(fun), args, kwargs)
+    return graph_of(TransformedFunction.of(fun), args, kwargs)
 
 
-def graph_of(function: Remote, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+def graph_of(function: TransformedFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
     """The graph that a call of `function` stands for, after its transforms."""
-    leaves, tree = flatten((args, kwargs))
-    call = call_of(leaves, tree, function.leaf_names(tree))
-    remembered, arrangement = function.arranged(call, in_trace=True)
+    _, call = function.call_of(args, kwargs)
+    kept, signature = function.signature(call, in_trace=True)
     try:
-        graph = apply(arrangement.graph, arrangement.transforms)
+        graph = apply(signature.graph, signature.transforms)
     except EngineError as error:
         raise TracingError(at_user_line(error.message), reason=error.reason) from None
-    captured = [one for one in remembered.captures.captured if isinstance(one, Captured)]
-    content = {id(one): constant.data for one, constant in zip(captured, remembered.state[1], strict=True)}
-    carried = dict(arrangement.carried)
+    contents = kept.contents()
+    captured = dict(signature.captured)
     builder = GraphBuilder()
     values = []
-    for index, one in enumerate(graph.inputs):
-        array = carried.get(index)
+    for index, argument in enumerate(graph.inputs):
+        array = captured.get(index)
         if array is None:
-            values.append(builder.input(one.name, one.type))
+            values.append(builder.input(argument.name, argument.type))
         elif isinstance(array, Tracer):
             raise TracingError(
                 at_user_line("the graph of a function that depends on a traced value around it cannot stand on its own")
             )
         else:
-            values.append(builder.constant(content.get(id(array), array.array)))
+            values.append(builder.constant(contents.get(id(array), array.array)))
     outputs = builder.inline(graph, values)
-    kept = [index for index in arrangement.results if index >= 0]
-    result = arrangement.result if len(kept) == len(arrangement.results) else None
-    return Graph(builder.finish([outputs[index] for index in kept], graph.output_names), result)
+    returned = [index for index in signature.results if index >= 0]
+    result = signature.result if len(returned) == len(signature.results) else None
+    return Graph(builder.finish([outputs[index] for index in returned], graph.output_names), result)
 
 
 def load(path: str | os.PathLike[str]) -> Graph:

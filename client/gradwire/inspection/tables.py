@@ -9,22 +9,22 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from gradwire.calls.capture import Captures
-from gradwire.calls.template import call_of, leaf_type
-from gradwire.connection.client import current_client, parsed
+from gradwire.calls.arguments import Call, leaf_type, refuse
+from gradwire.calls.kept import KeptTrace
+from gradwire.calls.signature import CallSignature
+from gradwire.calls.transformed import TransformedFunction
+from gradwire.connection.default import current_client
+from gradwire.connection.replies import parsed
 from gradwire.errors import TracingError
+from gradwire.tracing.capture import TracedFunction
 from gradwire.tracing.locations import Location, at_user_line
 from gradwire.tracing.promotion import as_type
-from gradwire.tracing.tracer import Captured, active_trace
-from gradwire.tracing.trees import flatten
-from gradwire.transformations.remote import Remote, as_remote
-from gradwire.transformations.steps import GradStep, JacobianStep, VjpStep, refuse
-from gradwire.transformations.vmap import VmapStep
+from gradwire.tracing.trace import active_trace
 from gradwire.v1 import service_pb2, tensor_pb2
 from gradwire.wire.programs import encode_program
 from gradwire.wire.requests import explain_parts, join
 from gradwire.wire.tensors import OutgoingTensor, read_array
-from gradwire_engine.program import JacobianMode, Program
+from gradwire_engine.program import Program
 from gradwire_engine.types import TensorType
 
 Mode = Literal["forward", "reverse"]
@@ -63,7 +63,7 @@ class TraceTable:
 
     def __str__(self) -> str:
         heading = self._heading()
-        lines = [self._cells(place, row) for place, row in enumerate(self.rows)]
+        lines = [self._cells(index, row) for index, row in enumerate(self.rows)]
         widths = [max(len(line[i]) for line in [heading, *lines]) for i in range(len(heading))]
         texts = [
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [heading, *lines]
@@ -75,29 +75,29 @@ class TraceTable:
         """The table for a notebook: the first value and derivative that are not finite stand out."""
         heading = "".join(_html_cell("th", text) for text in self._heading())
         lines = []
-        for place, row in enumerate(self.rows):
+        for index, row in enumerate(self.rows):
             marked = {2} if row.first_non_finite else set()
             if row.first_non_finite_derivative:
-                marked.update(3 + i for i, one in enumerate(row.derivatives) if one is not None and not _finite(one))
-            cells = "".join(_html_cell("td", text, i in marked) for i, text in enumerate(self._cells(place, row)))
+                marked.update(3 + i for i, x in enumerate(row.derivatives) if x is not None and not _finite(x))
+            cells = "".join(_html_cell("td", text, i in marked) for i, text in enumerate(self._cells(index, row)))
             lines.append(f"<tr>{cells}</tr>")
         return f"<table><thead><tr>{heading}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
     def _heading(self) -> list[str]:
         return ["value", "is", "result", *self.columns, *(["line"] if self._has_lines else []), ""]
 
-    def _cells(self, place: int, row: TraceRow) -> list[str]:
+    def _cells(self, index: int, row: TraceRow) -> list[str]:
         expression = "input" if row.expression == row.name else row.expression
         lines = [_line_text(row.line)] if self._has_lines else []
-        derivatives = [_shown(one) for one in row.derivatives]
-        return [row.name, expression, _shown(row.result), *derivatives, *lines, self._remark(place, row)]
+        derivatives = [_shown(derivative) for derivative in row.derivatives]
+        return [row.name, expression, _shown(row.result), *derivatives, *lines, self._remark(index, row)]
 
     @property
     def _has_lines(self) -> bool:
         return any(row.line is not None for row in self.rows)
 
-    def _remark(self, place: int, row: TraceRow) -> str:
-        remarks = ["returned"] if place in self.outputs else []
+    def _remark(self, index: int, row: TraceRow) -> str:
+        remarks = ["returned"] if index in self.outputs else []
         if row.first_non_finite:
             remarks.append(_FIRST_VALUE)
         if row.first_non_finite_derivative:
@@ -138,67 +138,52 @@ def explain(fun: Callable[..., Any], *args: Any, mode: str | None = None, seeds:
     (forward), or the cotangents of the result (reverse), nested alike; without them there is one column for each unit
     seed. Of a transformed function, the table is that of the function inside; functions made by `vmap` are refused.
     """
-    return explain_remote(as_remote(fun), args, mode=mode, seeds=seeds)
+    return explain_inside(TransformedFunction.of(fun), args, mode=mode, seeds=seeds)
 
 
-def explain_remote(function: Remote, args: tuple[Any, ...], *, mode: str | None, seeds: Any) -> TraceTable:
+def explain_inside(function: TransformedFunction, args: tuple[Any, ...], *, mode: str | None, seeds: Any) -> TraceTable:
     """The table of the function inside `function`."""
     if active_trace() is not None:
         raise TracingError(at_user_line("explain sends a request, which a traced function cannot"))
-    if any(isinstance(step, VmapStep) for step in function._steps):
+    if function.has_axis:
         raise refuse("explain shows one example; pass the function without vmap, and one row")
-    wanted = mode or _mode_of(function)
+    wanted = mode or ("reverse" if any(step.is_reverse for step in function.steps) else "forward")
     if wanted not in ("forward", "reverse"):
         raise refuse(f"explain: mode is {mode!r}; it is 'forward' or 'reverse'")
     chosen: Mode = "forward" if wanted == "forward" else "reverse"
-    base = Remote(function._function)
-    leaves, tree = flatten((args, {}))
-    call = call_of(leaves, tree, base.leaf_names(tree))
-    remembered, arrangement = base.arranged(call)
-    constants = remembered.state[1]
+    base = function.base
+    leaves, call = base.call_of(args, {})
+    kept, signature = base.signature(call)
     inputs = [_tensor(leaf, type) for leaf, type in zip(leaves, call.types, strict=True)]
-    inputs += [OutgoingTensor.inline(constant.data) for constant in constants]
+    inputs += [OutgoingTensor.inline(constant.data) for constant in kept.constants]
     request = explain_parts(
-        program=encode_program(Program(arrangement.graph)),
+        program=encode_program(Program(signature.graph)),
         inputs=inputs,
         mode=chosen,
-        seeds=_seeds(seeds, chosen, tree.children[0], call.types, arrangement, remembered),
+        seeds=[] if seeds is None else _seeds(seeds, chosen, call, signature, kept),
     )
-    data = current_client().call("Explain", join(request))
-    return _table(parsed(service_pb2.ExplainResponse, data), chosen, _lines_of_values(remembered.captures))
+    response = current_client().call("Explain", join(request))
+    return _table(parsed(service_pb2.ExplainResponse, response), chosen, _lines_of_values(kept.traced))
 
 
-def _lines_of_values(captures: Captures) -> list[Location | None]:
+def _lines_of_values(traced: TracedFunction) -> list[Location | None]:
     """For each value of the graph the user's line that it comes from."""
-    lines: list[Location | None] = [None] * len(captures.graph.inputs)
-    for node, line in zip(captures.graph.nodes, captures.lines, strict=True):
+    lines: list[Location | None] = [None] * len(traced.graph.inputs)
+    for node, line in zip(traced.graph.nodes, traced.lines, strict=True):
         lines += [line] * len(node.results)
     return lines
-
-
-def _mode_of(function: Remote) -> Mode:
-    for step in function._steps:
-        if isinstance(step, (GradStep, VjpStep)) or (
-            isinstance(step, JacobianStep) and step.mode is JacobianMode.REVERSE
-        ):
-            return "reverse"
-    return "forward"
 
 
 def _tensor(leaf: Any, type: TensorType) -> OutgoingTensor:
     return OutgoingTensor.inline(np.asarray(leaf, dtype=type.dtype.numpy).reshape(type.shape))
 
 
-def _seeds(
-    seeds: Any, mode: Mode, arguments: Any, types: tuple[TensorType, ...], arrangement: Any, remembered: Any
-) -> list[OutgoingTensor]:
+def _seeds(seeds: Any, mode: Mode, call: Call, signature: CallSignature, kept: KeptTrace) -> list[OutgoingTensor]:
     """The seeds as the wire wants them: one for each input or output of the graph, zeros where none is given."""
-    if seeds is None:
-        return []
-    tree = arguments if mode == "forward" else arrangement.result
-    wanted = types if mode == "forward" else arrangement.graph.output_types
-    found = []
-    for leaf, type, path in zip(tree.leaves_of(seeds, "explain: seeds"), wanted, tree.paths("seeds"), strict=True):
+    tree = call.tree.children[0] if mode == "forward" else signature.result
+    types = call.types if mode == "forward" else signature.graph.output_types
+    tensors = []
+    for leaf, type, path in zip(tree.leaves_of(seeds, "explain: seeds"), types, tree.paths("seeds"), strict=True):
         if leaf is None:
             array = np.zeros(type.shape, dtype=type.dtype.numpy)
         elif isinstance(leaf, (bool, int, float)):
@@ -207,14 +192,14 @@ def _seeds(
             array = np.asarray(leaf)
         if leaf_type(array, path) != type:
             raise refuse(f"explain: {path} is {leaf_type(array, path)}, expected {type}")
-        found.append(_tensor(array, type))
+        tensors.append(_tensor(array, type))
     if mode == "forward":
-        carried = [one for one in remembered.captures.captured if isinstance(one, Captured)]
-        found += [OutgoingTensor.inline(np.zeros(one.type.shape, dtype=one.type.dtype.numpy)) for one in carried]
-    return found
+        zeros = [np.zeros(array.type.shape, dtype=array.type.dtype.numpy) for array in kept.arrays]
+        tensors += [OutgoingTensor.inline(zero) for zero in zeros]
+    return tensors
 
 
-def _table(response: Any, mode: Mode, lines: Sequence[Location | None]) -> TraceTable:
+def _table(response: service_pb2.ExplainResponse, mode: Mode, lines: Sequence[Location | None]) -> TraceTable:
     """The service's table, with the user's lines unless it has other values than the graph that was sent."""
     known = lines if len(lines) == len(response.rows) else [None] * len(response.rows)
     rows = tuple(
@@ -222,7 +207,7 @@ def _table(response: Any, mode: Mode, lines: Sequence[Location | None]) -> Trace
             row.name,
             row.expression,
             _value(row.result),
-            tuple([_derivative(one) for one in row.derivatives]),
+            tuple([_derivative(tensor) for tensor in row.derivatives]),
             row.first_non_finite,
             row.first_non_finite_derivative,
             line,

@@ -16,11 +16,11 @@ import numpy as np
 from gradwire.numpy_functions import (
     contractions,
     einsum,
-    elementwise,
     indexing,
     interpolation,
     joining,
     linalg,
+    lines,
     norms,
     polynomials,
     quantiles,
@@ -31,31 +31,34 @@ from gradwire.numpy_functions import (
     sliding,
     sorting,
     statistics,
+    taking,
+    ufuncs,
     updates,
 )
 from gradwire.tracing import complaints
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.stand_in import StandIn
+from gradwire.tracing.trace import Tracer
 
 Function = Callable[..., Any]
 
 
 def _closed(*tables: Mapping[Any, Function]) -> Mapping[Function, Function]:
-    found: dict[Function, Function] = {}
+    meanings: dict[Function, Function] = {}
     for table in tables:
         for function, meaning in table.items():
-            if found.get(function, meaning) is not meaning:
+            if meanings.get(function, meaning) is not meaning:
                 raise TypeError(f"{function.__name__} is defined twice")
-            found[function] = meaning
-    return MappingProxyType(found)
+            meanings[function] = meaning
+    return MappingProxyType(meanings)
 
 
 FUNCTIONS: Final = _closed(
     contractions.TABLE,
     einsum.TABLE,
-    indexing.TABLE,
     interpolation.TABLE,
     joining.TABLE,
     linalg.TABLE,
+    lines.TABLE,
     norms.TABLE,
     polynomials.TABLE,
     quantiles.TABLE,
@@ -66,6 +69,7 @@ FUNCTIONS: Final = _closed(
     sliding.TABLE,
     sorting.TABLE,
     statistics.TABLE,
+    taking.TABLE,
 )
 """numpy function -> its meaning."""
 
@@ -134,19 +138,19 @@ _METHODS: Final[Mapping[str, Function]] = MappingProxyType(
 
 
 class NumpyLibrary:
-    """All of numpy that can be traced, as `tracing.Library` wants it."""
+    """All of numpy that can be traced: the `Library` of every trace."""
 
     functions: Mapping[Function, Function] = FUNCTIONS
 
     def apply_ufunc(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """A ufunc, or one of its methods, on tracers and arrays."""
-        return elementwise.apply_ufunc(ufunc, method, inputs, options)
+        return ufuncs.apply_ufunc(ufunc, method, inputs, options)
 
-    def getitem(self, x: Tracer, index: Any) -> Any:
+    def getitem(self, x: StandIn, index: Any) -> Any:
         """``x[index]``."""
         return indexing.getitem(x, index)
 
-    def at(self, x: Tracer) -> updates.At:
+    def at(self, x: StandIn) -> updates.At:
         """``x.at``."""
         return updates.At(x)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.numpy_functions.operands import emit, floating, xp
-from gradwire.special.elementwise import applied, ndtr
-from gradwire.tracing.tracer import Tracer
+from gradwire.numpy_functions.operands import Array, emit, in_floating_point, xp
+from gradwire.numpy_functions.special_functions import EXPIT
+from gradwire.special.elementwise import FUNCTIONS, by_scipy, traced
+from gradwire.tracing.trace import Tracer
 
-Array = Any
+__all__ = ["elu", "gelu", "leaky_relu", "relu", "silu", "swish"]
 
 
 def relu(x: Any) -> Array:
@@ -25,20 +26,20 @@ def relu(x: Any) -> Array:
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Array:
     """x above 0, negative_slope * x elsewhere; the derivative at 0 is negative_slope."""
-    x = _floats(x)
+    x = in_floating_point(x)
     return xp.where(x > 0, x, negative_slope * x)[()]
 
 
 def elu(x: Any, alpha: Any = 1.0) -> Array:
     """x above 0, alpha * (exp(x) - 1) elsewhere."""
-    x = _floats(x)
+    x = in_floating_point(x)
     return xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0.0, x)))[()]
 
 
 def silu(x: Any) -> Array:
     """x times the logistic function of x."""
-    x = _floats(x)
-    return _gated(x, lambda finite: applied("expit", finite))
+    x = in_floating_point(x)
+    return _gated(x, _logistic)
 
 
 swish = silu
@@ -46,21 +47,19 @@ swish = silu
 
 def gelu(x: Any, approximate: bool = False) -> Array:
     """x times the normal distribution function of x; with `approximate`, its usual approximation by tanh."""
-    x = _floats(x)
+    x = in_floating_point(x)
     if not approximate:
-        return _gated(x, ndtr)
+        return _gated(x, FUNCTIONS["ndtr"])
     scale = 2.0 * math.sqrt(2.0 / math.pi)  # (1 + tanh(a)) / 2 is the logistic function of 2 a
-    return _gated(x, lambda finite: applied("expit", scale * (finite + 0.044715 * finite**3)))
+    return _gated(x, lambda finite: _logistic(scale * (finite + 0.044715 * finite**3)))
 
 
-def _floats(x: Any) -> Any:
-    if isinstance(x, Tracer):
-        return floating(x)
-    array = np.asarray(x)
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
+def _logistic(x: Any) -> Array:
+    """The logistic function; of plain arrays by scipy, where that is installed."""
+    return traced(EXPIT, x) if isinstance(x, Tracer) else by_scipy(EXPIT, x)
 
 
-def _gated(x: Any, gate: Callable[[Any], Any]) -> Any:
+def _gated(x: Array, gate: Callable[[Array], Array]) -> Array:
     """x * gate(x), and the limits at the infinities: x at +inf, 0 at -inf."""
     infinite = xp.isinf(x)
     finite = xp.where(infinite, 0.0, x)

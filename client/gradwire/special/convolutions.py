@@ -11,15 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.numpy_functions.operands import entries, integer, wrong
+from gradwire.numpy_functions.operands import Array, Shape, entries, integer, wrong, xp
 from gradwire.numpy_functions.sliding import applied, common, paddings, slid
 from gradwire_engine.attributes import Convolution, OverlapAdd, Windows
 
-Array = Any
-Shape = tuple[int, ...]
-
-_xp: Any = np
-"""numpy, without types: on traced values its functions lead to the service's operations."""
+__all__ = ["avg_pool", "conv", "conv_transpose", "convolve", "correlate", "max_pool"]
 
 
 def convolve(in1: Any, in2: Any, mode: str = "full") -> Array:
@@ -39,13 +35,13 @@ def convolve(in1: Any, in2: Any, mode: str = "full") -> Array:
         x, w = w, x
     elif mode == "full" and math.prod(w.shape) > math.prod(x.shape):
         x, w = w, x
-    return slid(x, _xp.flip(w), *paddings(mode, w.shape, "convolve"))
+    return slid(x, xp.flip(w), *paddings(mode, w.shape, "convolve"))
 
 
 def correlate(in1: Any, in2: Any, mode: str = "full") -> Array:
     """scipy.signal.correlate: the convolution of `in1` with `in2` turned round along every axis."""
     x, w = common("correlate", in1, in2)
-    return convolve(x, _xp.flip(w), mode)
+    return convolve(x, xp.flip(w), mode)
 
 
 def conv(
@@ -101,16 +97,16 @@ def conv_transpose(
     if isinstance(padding, str) or 0 in lengths:
         raise wrong(f"conv_transpose: padding must be numbers, and x not empty; got {padding!r}, shape {left.shape}")
     window = _Window("conv_transpose", None, kernel, strides, padding, dilations)
-    sizes, places = math.prod(lengths), math.prod(kernel)
-    parts = _xp.reshape(left, (*lead, count, channels // count, sizes))
-    weights = _xp.reshape(right, (count, channels // count, right.shape[1], places))
-    given = _xp.reshape(
-        _xp.einsum("...gcs,gcok->...gosk", parts, weights), (*lead, count * right.shape[1], *lengths, *kernel)
+    sizes, positions = math.prod(lengths), math.prod(kernel)
+    parts = xp.reshape(left, (*lead, count, channels // count, sizes))
+    weights = xp.reshape(right, (count, channels // count, right.shape[1], positions))
+    products = xp.reshape(
+        xp.einsum("...gcs,gcok->...gosk", parts, weights), (*lead, count * right.shape[1], *lengths, *kernel)
     )
     whole = tuple(
         (n - 1) * stride + extent for n, stride, extent in zip(lengths, window.strides, window.extents, strict=True)
     )
-    added = applied("overlap_add", OverlapAdd(window.strides, window.dilations, whole), given)
+    added = applied("overlap_add", OverlapAdd(window.strides, window.dilations, whole), products)
     extra = _one_for_each("conv_transpose", "output_padding", output_padding, spatial, 0)
     return _with_bias("conv_transpose", _cropped(added, window, whole, extra), b, count * right.shape[1], spatial)
 
@@ -120,7 +116,7 @@ def _cropped(added: Array, window: _Window, whole: Shape, extra: Shape) -> Array
     missing = [max(more - high, 0) for more, high in zip(extra, window.high, strict=True)]
     lead = added.ndim - len(whole)
     if any(missing):
-        added = _xp.pad(added, [(0, 0)] * lead + [(0, more) for more in missing])
+        added = xp.pad(added, [(0, 0)] * lead + [(0, more) for more in missing])
     ends = [n - high + more for n, high, more in zip(whole, window.high, extra, strict=True)]
     if any(low >= end for low, end in zip(window.low, ends, strict=True)):
         raise wrong(f"conv_transpose: padding {window.low} and {window.high} leaves nothing of {whole} elements")
@@ -136,7 +132,7 @@ def max_pool(x: Any, kernel_shape: Any, *, strides: Any = None, padding: Any = 0
     array, window = _pooled("max_pool", x, kernel_shape, strides, padding, dilations)
     floating = array.dtype.kind == "f"
     least = -np.inf if floating else False if array.dtype.kind == "b" else np.iinfo(array.dtype).min
-    return _xp.max(_seen(array, window, least), axis=tuple(range(-len(window.kernel), 0)))
+    return xp.max(_seen(array, window, least), axis=tuple(range(-len(window.kernel), 0)))
 
 
 def avg_pool(
@@ -154,7 +150,7 @@ def avg_pool(
     """
     array, window = _pooled("avg_pool", x, kernel_shape, strides, padding, dilations)
     axes = tuple(range(-len(window.kernel), 0))
-    total = _xp.sum(_seen(array, window, 0), axis=axes)
+    total = xp.sum(_seen(array, window, 0), axis=axes)
     if count_include_pad:
         return total / math.prod(window.kernel)
     lengths = array.shape[array.ndim - len(axes) :]
@@ -213,8 +209,8 @@ class _Window:
 
 def _one_for_each(what: str, name: str, value: Any, spatial: int, least: int) -> Shape:
     """A number for each spatial axis, from one for all or a sequence."""
-    found = [integer(one, name) for one in entries(value)]
-    numbers = tuple(found * spatial if len(found) == 1 else found)
+    given = tuple([integer(number, name) for number in entries(value)])
+    numbers = given * spatial if len(given) == 1 else given
     if len(numbers) != spatial or min(numbers, default=least) < least:
         raise wrong(f"{what}: {name} must be a number of at least {least}, or {spatial} of them, got {value!r}")
     return numbers
@@ -233,14 +229,14 @@ def _seen(x: Array, window: _Window, fill: Any) -> Array:
     """All windows, the padding filled in; the kernel's axes last."""
     if any((*window.low, *window.high)):
         around = [(0, 0)] * (x.ndim - len(window.kernel)) + list(zip(window.low, window.high, strict=True))
-        x = _xp.pad(x, around, constant_values=fill)
+        x = xp.pad(x, around, constant_values=fill)
     return applied("windows", Windows(window.kernel, window.strides, window.dilations), x)
 
 
-def _with_bias(what: str, found: Array, b: Any, channels: int, spatial: int) -> Array:
+def _with_bias(what: str, result: Array, b: Any, channels: int, spatial: int) -> Array:
     if b is None:
-        return found
-    whole, bias = common(what, found, b)
+        return result
+    whole, bias = common(what, result, b)
     if bias.shape != (channels,):
         raise wrong(f"{what}: expected b of shape ({channels},), got {bias.shape}")
-    return whole + _xp.reshape(bias, (channels, *(1,) * spatial))
+    return whole + xp.reshape(bias, (channels, *(1,) * spatial))

@@ -1,4 +1,4 @@
-"""Element-wise functions by their names in scipy.special.
+"""Element-wise functions by their names in scipy.special, made from their records in `numpy_functions`.
 
 On traced values they are operations of the service. Plain numbers and arrays are given to scipy where that is
 installed; where it is not, to numpy and the standard library as far as these go.
@@ -8,58 +8,35 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from gradwire.errors import GradwireError
 from gradwire.numpy_functions.operands import (
+    Array,
     broadcast,
     broadcast_shapes,
     dtype_of,
     emit,
     floating,
+    in_floating_point,
     integer,
     promoted,
     wrong,
 )
-from gradwire.numpy_functions.special_functions import SPECIAL
+from gradwire.numpy_functions.special_functions import SPECIAL_FUNCTIONS, SpecialFunction
 from gradwire.tracing.promotion import common_type
-from gradwire.tracing.tracer import Tracer
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Order
 from gradwire_engine.ops.special import MAX_ORDER
 
-Array = Any
+__all__ = ["multigammaln", "polygamma"]
 
-
-def gamma(x: Any) -> Array:
-    """The gamma function."""
-    return applied("gamma", x)
-
-
-def gammaln(x: Any) -> Array:
-    """The logarithm of the absolute value of `gamma`, without overflow."""
-    return applied("gammaln", x)
-
-
-def gammasgn(x: Any) -> Array:
-    """The sign of `gamma`: 1 or -1, NaN at -1, -2, …"""
-    return applied("gammasgn", x)
-
-
-def rgamma(x: Any) -> Array:
-    """1 / gamma(x), which is 0 at 0, -1, -2, … and has derivatives there."""
-    return applied("rgamma", x)
-
-
-def digamma(x: Any) -> Array:
-    """The derivative of `gammaln`."""
-    return applied("psi", x)
-
-
-psi = digamma
+_PACKAGE: Final = __name__.rpartition(".")[0]
+"""Where the functions of the table are published, and belong."""
 
 
 def polygamma(n: Any, x: Any) -> Array:
@@ -69,7 +46,7 @@ def polygamma(n: Any, x: Any) -> Array:
         raise wrong(f"polygamma: n is {order}, expected 0 to {MAX_ORDER}")
     if isinstance(x, Tracer):
         return emit(floating(x), "polygamma", attributes=Order(order))
-    return _numbers("polygamma", (x,), order)
+    return _by_scipy("polygamma", (x,), (order,), None)
 
 
 def multigammaln(a: Any, d: Any) -> Array:
@@ -77,157 +54,106 @@ def multigammaln(a: Any, d: Any) -> Array:
     dimension = integer(d, "multigammaln: d")
     if dimension < 1:
         raise wrong(f"multigammaln: d is {dimension}, expected at least 1")
+    gammaln = FUNCTIONS["gammaln"]
     terms = [gammaln(a - 0.5 * j) for j in range(dimension)]
     return sum(terms[1:], terms[0]) + dimension * (dimension - 1) / 4.0 * math.log(math.pi)
 
 
-def beta(a: Any, b: Any) -> Array:
-    """gamma(a) gamma(b) / gamma(a + b), without overflow."""
-    return applied("beta", a, b)
+def traced(record: SpecialFunction, *operands: Any) -> Array:
+    """A function of the table on operands of which at least one is traced."""
+    tracers = [floating(operand) for operand in promoted(operands, record.name_in_scipy)]
+    shape = broadcast_shapes(*[tracer.shape for tracer in tracers])
+    values = [broadcast(tracer, shape)._value for tracer in tracers]
+    return tracers[0]._trace.wrap(record.rule(*values))
 
 
-def betaln(a: Any, b: Any) -> Array:
-    """The logarithm of the absolute value of `beta`."""
-    return applied("betaln", a, b)
+def by_scipy(record: SpecialFunction, *operands: Any) -> Array:
+    """A function of the table on plain operands, by scipy where that is installed."""
+    return _by_scipy(record.name_in_scipy, operands, (), record.numbers)
 
 
-def erfcx(x: Any) -> Array:
-    """exp(x**2) erfc(x), without underflow."""
-    return applied("erfcx", x)
-
-
-def erfinv(x: Any) -> Array:
-    """The inverse of `erf`."""
-    return applied("erfinv", x)
-
-
-def erfcinv(x: Any) -> Array:
-    """The inverse of `erfc`, exact for small x."""
-    return applied("erfcinv", x)
-
-
-def ndtr(x: Any) -> Array:
-    """The distribution function of the standard normal distribution."""
-    return applied("ndtr", x)
-
-
-def ndtri(x: Any) -> Array:
-    """The inverse of `ndtr`."""
-    return applied("ndtri", x)
-
-
-def log_ndtr(x: Any) -> Array:
-    """The logarithm of `ndtr`; its derivatives are right far in the tail too."""
-    return applied("log_ndtr", x)
-
-
-def xlogy(x: Any, y: Any) -> Array:
-    """x log(y), and 0 where x is 0."""
-    return applied("xlogy", x, y)
-
-
-def xlog1py(x: Any, y: Any) -> Array:
-    """x log(1 + y), and 0 where x is 0."""
-    return applied("xlog1py", x, y)
-
-
-def entr(x: Any) -> Array:
-    """-x log(x): 0 at 0, -inf below."""
-    return applied("entr", x)
-
-
-def rel_entr(x: Any, y: Any) -> Array:
-    """x log(x / y): 0 where x is 0 and y is not negative, +inf where one is negative or only y is 0."""
-    return applied("rel_entr", x, y)
-
-
-def kl_div(x: Any, y: Any) -> Array:
-    """rel_entr(x, y) - x + y."""
-    return applied("kl_div", x, y)
-
-
-def i0(x: Any) -> Array:
-    """The modified Bessel function of the first kind of order 0."""
-    return applied("i0", x)
-
-
-def i0e(x: Any) -> Array:
-    """exp(-|x|) i0(x)."""
-    return applied("i0e", x)
-
-
-def i1(x: Any) -> Array:
-    """The modified Bessel function of the first kind of order 1."""
-    return applied("i1", x)
-
-
-def i1e(x: Any) -> Array:
-    """exp(-|x|) i1(x)."""
-    return applied("i1e", x)
-
-
-def exprel(x: Any) -> Array:
-    """(exp(x) - 1) / x, and 1 at 0, where derivatives are right to every order."""
-    return applied("exprel", x)
-
-
-def applied(name: str, *operands: Any) -> Array:
-    """The function of that name in scipy.special."""
-    if not any([isinstance(one, Tracer) for one in operands]):
-        return _numbers(name, operands)
-    tracers = [floating(one) for one in promoted(operands, name)]
-    shape = broadcast_shapes(*[one.shape for one in tracers])
-    values = [broadcast(one, shape)._value for one in tracers]
-    return tracers[0]._trace.wrap(SPECIAL[name](*values))
-
-
-# Plain numbers
-
-
-def _numbers(name: str, operands: Sequence[Any], *leading: int) -> Any:
+def _by_scipy(
+    name: str, operands: tuple[Any, ...], leading: tuple[int, ...], without_scipy: Callable[..., Any] | None
+) -> Array:
     """By scipy, in the type that traced operands would have; `leading` are static arguments before the operands."""
-    dtype = common_type([dtype_of(one) for one in operands], name)
+    dtype = common_type([dtype_of(operand) for operand in operands], name)
     dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
-    arrays = [np.asarray(one).astype(dtype) for one in operands]
+    arrays = [np.asarray(operand).astype(dtype) for operand in operands]
     try:
         function = getattr(importlib.import_module("scipy.special"), name)
     except ImportError:
-        function = _WITHOUT_SCIPY.get(name)
-        if function is None:
+        if without_scipy is None:
             raise GradwireError(
                 f"gw.special.{name} of plain numbers needs scipy, which is not installed: "
                 "pip install 'gradwire[service]'. Traced values are evaluated by the service",
                 reason="SCIPY_MISSING",
             ) from None
+        function = without_scipy
     with np.errstate(all="ignore"):
         return np.asarray(function(*leading, *arrays)).astype(dtype)[()]
 
 
-def _gammaln(x: float) -> float:
-    try:
-        return math.lgamma(x)
-    except (ValueError, OverflowError):  # a pole, or too large
-        return math.inf
+# The public functions
+
+Function = Callable[..., Array]
 
 
-def _ndtri(x: float) -> float:
-    if 0.0 < x < 1.0:
-        return NormalDist().inv_cdf(x)
-    return {0.0: -math.inf, 1.0: math.inf}.get(x, math.nan)
+def _numbers(record: SpecialFunction) -> Function:
+    """The function on plain operands."""
+    compute = record.numbers
+    if compute is None or not record.needs_no_scipy:
+        return partial(by_scipy, record)
+
+    def numbers(x: Any) -> Array:
+        array = in_floating_point(x)
+        with np.errstate(all="ignore"):
+            return np.asarray(compute(array)).astype(array.dtype)[()]
+
+    return numbers
 
 
-def _zero_where_x_is(log: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
-    return lambda x, y: np.where((x == 0) & ~np.isnan(y), 0.0, x * log(y))
+def _of_x(record: SpecialFunction, numbers: Function) -> Function:
+    def function(x: Any) -> Array:
+        return traced(record, x) if isinstance(x, Tracer) else numbers(x)
+
+    return function
 
 
-_WITHOUT_SCIPY: Final[Mapping[str, Callable[..., Any]]] = {
-    "gammaln": np.frompyfunc(_gammaln, 1, 1),
-    "ndtr": np.frompyfunc(lambda x: 0.5 * math.erfc(-x * math.sqrt(0.5)), 1, 1),
-    "ndtri": np.frompyfunc(_ndtri, 1, 1),
-    "xlogy": _zero_where_x_is(np.log),
-    "xlog1py": _zero_where_x_is(np.log1p),
-    "entr": lambda x: np.where(x == 0, 0.0, np.where(x < 0, -np.inf, -x * np.log(x))),
-    "expit": lambda x: np.exp(-np.logaddexp(0, -x)),
-    "i0": np.i0,
-    "exprel": lambda x: np.where(x == 0, 1.0, np.expm1(x) / x),
+def _of_x_and_y(record: SpecialFunction, numbers: Function) -> Function:
+    def function(x: Any, y: Any) -> Array:
+        return traced(record, x, y) if isinstance(x, Tracer) or isinstance(y, Tracer) else numbers(x, y)
+
+    return function
+
+
+def _of_a_and_b(record: SpecialFunction, numbers: Function) -> Function:
+    def function(a: Any, b: Any) -> Array:
+        return traced(record, a, b) if isinstance(a, Tracer) or isinstance(b, Tracer) else numbers(a, b)
+
+    return function
+
+
+_BY_OPERANDS: Final[Mapping[tuple[str, ...], Callable[[SpecialFunction, Function], Function]]] = {
+    ("x",): _of_x,
+    ("x", "y"): _of_x_and_y,
+    ("a", "b"): _of_a_and_b,
 }
+"""How functions are made: each has parameters of its own, so Python itself checks the arguments."""
+
+
+def _public(record: SpecialFunction) -> Function:
+    function = _BY_OPERANDS[record.operands](record, _numbers(record))
+    function.__name__ = function.__qualname__ = record.name
+    function.__doc__ = record.text
+    function.__module__ = _PACKAGE
+    return function
+
+
+def _by_name() -> dict[str, Function]:
+    functions = {record.name: _public(record) for record in SPECIAL_FUNCTIONS}
+    also = {record.ufunc: functions[record.name] for record in SPECIAL_FUNCTIONS if record.ufunc}
+    return functions | also
+
+
+FUNCTIONS: Final = _by_name()
+"""The public functions of the table, by each of their names."""

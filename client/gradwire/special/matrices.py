@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 
 from gradwire.numpy_functions.linalg import identity_like, stacked_alike
-from gradwire.numpy_functions.operands import emit, wrong
-from gradwire.tracing.tracer import Tracer
+from gradwire.numpy_functions.operands import Array, emit, in_floating_point, wrong, xp
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import TriangularSolve
 
-Array = Any
-
-_xp: Any = np
-"""numpy, without types: on traced values its functions lead to the service's operations."""
+__all__ = ["cho_factor", "cho_solve", "expm", "solve_triangular"]
 
 _TRANSPOSED = {0: False, 1: True, 2: True, "N": False, "T": True, "C": True}
 
@@ -35,24 +32,24 @@ def solve_triangular(a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_d
     """
     if trans not in _TRANSPOSED:
         raise wrong(f"solve_triangular: trans is {trans!r}, expected 0, 1, 2, 'N', 'T' or 'C'")
-    if _xp.ndim(b) == 1:
-        return solve_triangular(a, _xp.expand_dims(b, -1), trans, lower, unit_diagonal)[..., 0]
+    if xp.ndim(b) == 1:
+        return solve_triangular(a, xp.expand_dims(b, -1), trans, lower, unit_diagonal)[..., 0]
     attributes = TriangularSolve(bool(lower), _TRANSPOSED[trans], bool(unit_diagonal))
     if isinstance(a, Tracer) or isinstance(b, Tracer):
         x, y = stacked_alike("solve_triangular", a, b)
         return emit(x, "triangular_solve", y, attributes=attributes)
-    triangle = _xp.tril(a, -1 if unit_diagonal else 0) if lower else _xp.triu(a, 1 if unit_diagonal else 0)
+    triangle = xp.tril(a, -1 if unit_diagonal else 0) if lower else xp.triu(a, 1 if unit_diagonal else 0)
     if unit_diagonal:
         triangle = triangle + np.eye(triangle.shape[-1], dtype=triangle.dtype)
     singular = (np.diagonal(triangle, axis1=-2, axis2=-1) == 0).any(axis=-1)[..., None, None]
     triangle = np.where(singular, np.eye(triangle.shape[-1], dtype=triangle.dtype), triangle)
-    found = np.linalg.solve(_xp.matrix_transpose(triangle) if attributes.transposed else triangle, np.asarray(b))
-    return np.where(singular, found.dtype.type(np.nan), found)
+    solution = np.linalg.solve(xp.matrix_transpose(triangle) if attributes.transposed else triangle, np.asarray(b))
+    return np.where(singular, solution.dtype.type(np.nan), solution)
 
 
 def cho_factor(a: Any, lower: bool = False) -> tuple[Array, bool]:
     """The Cholesky factor of `a`, and which triangle it is: what `cho_solve` takes."""
-    return _xp.linalg.cholesky(a, upper=not lower), bool(lower)
+    return xp.linalg.cholesky(a, upper=not lower), bool(lower)
 
 
 def cho_solve(c_and_lower: tuple[Any, bool], b: Any) -> Array:
@@ -70,14 +67,14 @@ def expm(A: Any) -> Array:
     a = A if isinstance(A, Tracer) else np.asarray(A)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise wrong(f"expm: expected square matrices in the last two axes, got shape {a.shape}")
-    a = a if a.dtype.kind == "f" else a.astype(np.float64)
+    a = in_floating_point(a)
     with np.errstate(all="ignore"):
-        size = _xp.max(_xp.sum(_xp.abs(a), axis=-2), axis=-1, initial=0.0)
-        count = _xp.clip(_xp.ceil(_xp.log2(size / _PADE_NORM)), 0.0, _MOST_SQUARINGS)[..., None, None]
-        found = _pade(a * _xp.exp2(-count))
+        size = xp.max(xp.sum(xp.abs(a), axis=-2), axis=-1, initial=0.0)
+        squarings = xp.clip(xp.ceil(xp.log2(size / _PADE_NORM)), 0.0, _MOST_SQUARINGS)[..., None, None]
+        exponential = _pade(a * xp.exp2(-squarings))
         for done in range(_MOST_SQUARINGS):
-            found = _xp.where(count > done, found @ found, found)
-    return found
+            exponential = xp.where(squarings > done, exponential @ exponential, exponential)
+    return exponential
 
 
 def _pade(a: Array) -> Array:
@@ -89,4 +86,4 @@ def _pade(a: Array) -> Array:
     odd = a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * unit
     even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * unit
     odd = a @ odd
-    return _xp.linalg.solve(even - odd, even + odd)
+    return xp.linalg.solve(even - odd, even + odd)

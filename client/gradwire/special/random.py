@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.numpy_functions.operands import as_dtype, broadcast, cast, emit, integer, shape_of, wrong, xp
-from gradwire.special.elementwise import ndtri
-from gradwire.tracing.tracer import Tracer
+from gradwire.numpy_functions.operands import Array, as_dtype, broadcast, cast, emit, integer, shape_of, wrong, xp
+from gradwire.special.elementwise import FUNCTIONS
+from gradwire.tracing.trace import Tracer
 from gradwire_engine.ops.bitwise import threefry
 from gradwire_engine.types import DType
 from gradwire_engine.vocabulary import iota, reshape
 
-Array = Any
+__all__ = ["random_bits", "random_normal", "random_uniform"]
 
 _BITS = {np.dtype(np.float64): 52, np.dtype(np.float32): 23}
 """One bit fewer than a mantissa holds: the middle between two multiples of its last bit is exact."""
@@ -58,4 +58,4 @@ def random_uniform(key: Any, shape: Any = (), dtype: Any = np.float64) -> Array:
 
 def random_normal(key: Any, shape: Any = (), dtype: Any = np.float64) -> Array:
     """Standard normal numbers, the `ndtri` of as many uniform ones; float64 or float32."""
-    return ndtri(random_uniform(key, shape, dtype))
+    return FUNCTIONS["ndtri"](random_uniform(key, shape, dtype))

@@ -1,1 +1,1 @@
-"""The transformations: by their public names, as steps, and as the functions that they return."""
+"""The transformations, each with its public function and its step, and the functions that they return."""

@@ -1,199 +1,22 @@
-"""vmap as a step: the rows of the request where it is the outermost one, else a static axis of the program."""
+"""vmap: a function on each row of its arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
-from gradwire.calls.signature import Arrangement, Call, Port, is_floating
-from gradwire.tracing.trees import Tree, is_container
-from gradwire.transformations.steps import refuse
-from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.errors import EngineError
-from gradwire_engine.program import Vmap
-from gradwire_engine.transform import apply
-from gradwire_engine.types import DType
-from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import astype, sum_over
+from gradwire.transformations.remote import Remote
+from gradwire.transformations.rows import Axes, VmapStep
 
-SUM, MEAN = "sum", "mean"
+Function = Callable[..., Any]
 
 
-@dataclass(frozen=True)
-class Axes:
-    """An `in_axes`, `out_axes` or `reduce` as the caller wrote it: nested, made hashable."""
+def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0, reduce: Any = None) -> Remote:
+    """The function on each row of its arguments, in one request.
 
-    given: Any
-    key: Any
-
-    @staticmethod
-    def of(given: Any) -> Axes:
-        """From what the caller wrote."""
-        return Axes(given, _frozen(given))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Axes) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-
-def _frozen(given: Any) -> Any:
-    if isinstance(given, dict):
-        return ("dict", *[(key, _frozen(value)) for key, value in given.items()])
-    if is_container(given):
-        return (type(given).__name__, *[_frozen(one) for one in given])
-    return (type(given).__name__, given)
-
-
-@dataclass(frozen=True)
-class VmapStep:
-    """vmap. `is_batch`: the axis is the rows of the request."""
-
-    in_axes: Axes
-    out_axes: Axes
-    reduce: Axes
-    is_batch: bool = False
-    label: str = "vmap"
-
-    def rows_of(self, call: Call, function: str) -> tuple[int, list[int | None]]:
-        """Length of the axis, and for each leaf where it stands (None: the same for all rows)."""
-        axes = self._in_axes(call)
-        found: list[int | None] = []
-        lengths: dict[int, str] = {}
-        for axis, type, name in zip(axes, call.types, call.names, strict=True):
-            if axis is None:
-                found.append(None)
-                continue
-            if not isinstance(axis, int) or isinstance(axis, bool):
-                raise refuse(f"vmap: in_axes holds {axis!r}; each entry is an integer or None")
-            if not -len(type.shape) <= axis < len(type.shape):
-                raise refuse(
-                    f"vmap: argument {name} of {function} is {type} and has no axis {axis}. Pass an array with one "
-                    "more axis, or in_axes with None for what is the same for all rows"
-                )
-            place = axis % len(type.shape)
-            found.append(place)
-            lengths.setdefault(type.shape[place], f"{name} has {type.shape[place]} along axis {place}")
-        if not lengths:
-            raise refuse(f"vmap: in_axes={self.in_axes.given!r} maps no argument of {function}; at least one must be")
-        if len(lengths) > 1:
-            raise refuse(f"vmap: lengths of the mapped axes differ: {', '.join(lengths.values())}")
-        return next(iter(lengths)), found
-
-    def _in_axes(self, call: Call) -> list[Any]:
-        given = self.in_axes.given
-        positional, keywords = call.tree.children
-        if is_container(given):
-            if not isinstance(given, (tuple, list)) or len(given) != len(positional.children):
-                raise refuse(
-                    f"vmap: in_axes={given!r} must be an integer, None, or one entry for each of the "
-                    f"{len(positional.children)} positional arguments"
-                )
-            given = tuple(given)
-        axes: list[Any] = Tree(tuple, positional.children).spread(given, "in_axes")
-        return axes + [0] * keywords.size
-
-    def inner_call(self, call: Call, function: str) -> Call:
-        _, axes = self.rows_of(call, function)
-        types = tuple(
-            type if axis is None else type.with_shape(type.shape[:axis] + type.shape[axis + 1 :])
-            for type, axis in zip(call.types, axes, strict=True)
-        )
-        return Call(call.tree, types, call.weak, call.names)
-
-    def apply(self, inner: Arrangement, call: Call, inner_call: Call, function: str) -> Arrangement:
-        rows, axes = self.rows_of(call, function)
-        reductions = inner.result.spread(self.reduce.given, "reduce")
-        places = inner.result.spread(self.out_axes.given, "out_axes")
-        by_output: dict[int, tuple[Any, Any]] = {}
-        for leaf, output in enumerate(inner.results):
-            if output >= 0:
-                by_output[output] = (places[leaf], reductions[leaf])
-        whole = [
-            i for i, (_, reduction) in by_output.items() if reduction == MEAN and not is_floating(inner.outputs[i].type)
-        ]
-        if whole:
-            inner = _as_floats(inner, whole)
-        by_input = dict(zip(inner.arguments, axes, strict=True))
-        in_axes = [by_input.get(index) for index in range(len(inner.inputs))]
-        out = [self._output(port, *by_output[index], function) for index, port in enumerate(inner.outputs)]
-        if self.is_batch:
-            return replace(
-                inner,
-                inputs=tuple(replace(port, axis=axis) for port, axis in zip(inner.inputs, in_axes, strict=True)),
-                outputs=tuple(out),
-                rows=rows,
-            )
-        return _static(inner, rows, in_axes, out)
-
-    def _output(self, port: Port, place: Any, reduction: Any, function: str) -> Port:
-        """Stacked at `place`, or summed."""
-        if reduction is not None:
-            if reduction not in (SUM, MEAN):
-                raise refuse(f"vmap: reduce holds {reduction!r}; each entry is 'sum', 'mean' or None")
-            if port.type.dtype is DType.BOOL:
-                raise refuse(f"vmap: a result of {function} is bool and cannot be summed; convert it with .astype")
-            return replace(port, axis=None, power=port.power + (reduction == MEAN))
-        rank = len(port.type.shape) + 1
-        if not isinstance(place, int) or isinstance(place, bool) or not -rank <= place < rank:
-            raise refuse(
-                f"vmap: out_axes holds {place!r}; each entry is an integer that fits the result {port.type} of "
-                f"{function} with one more axis"
-            )
-        return replace(port, axis=place % rank)
-
-
-def _static(inner: Arrangement, rows: int, in_axes: list[int | None], out: list[Port]) -> Arrangement:
-    """The new axis as part of the program."""
-    inputs = [
-        replace(port, type=replace(port, axis=axis).seen(rows))
-        for port, axis in zip(inner.inputs, in_axes, strict=True)
-    ]
-    stacked = [Port(port.seen(rows)) for port in out]
-    transform = Vmap(
-        rows,
-        tuple([-1 if axis is None else axis for axis in in_axes]),
-        tuple([0 if port.axis is None else port.axis for port in out]),
-    )
-    mapped = replace(inner, transforms=(*inner.transforms, transform), inputs=tuple(inputs), outputs=tuple(stacked))
-    if all(port.axis is not None for port in out):
-        return mapped
-    return _reduced(mapped, rows, out)
-
-
-def _reduced(mapped: Arrangement, rows: int, out: list[Port]) -> Arrangement:
-    """Sums and means over a static axis, added to the graph."""
-    return _with_outputs(
-        mapped,
-        lambda values: [
-            value if port.axis is not None else _over_rows(value, rows, port)
-            for value, port in zip(values, out, strict=True)
-        ],
-    )
-
-
-def _over_rows(value: Value, rows: int, port: Port) -> Value:
-    total = sum_over(value, (0,))
-    return total / float(rows) if port.power else total
-
-
-def _as_floats(inner: Arrangement, outputs: list[int]) -> Arrangement:
-    """Some outputs as float64: a mean of integers and bools is floating point."""
-    return _with_outputs(
-        inner,
-        lambda values: [astype(value, DType.FLOAT64) if i in outputs else value for i, value in enumerate(values)],
-    )
-
-
-def _with_outputs(inner: Arrangement, change: Callable[[list[Value]], list[Value]]) -> Arrangement:
-    """The transforms carried out, and the outputs changed; not on a batch."""
-    builder = GraphBuilder()
-    try:
-        graph = apply(inner.graph, inner.transforms)
-    except EngineError as error:
-        raise refuse(error.message, error.reason) from None
-    values = builder.inline(graph, [builder.input(one.name, one.type) for one in graph.inputs])
-    finished = builder.finish(change(values), graph.output_names)
-    return replace(inner, graph=finished, transforms=(), outputs=tuple([Port(type) for type in finished.output_types]))
+    `in_axes`: where the rows stand in each argument; None for what is the same for all; an integer for all arguments,
+    or a tuple with one entry each, which may be nested like the argument. Keyword arguments have their rows at axis 0.
+    `out_axes`: where the rows stand in the result. `reduce`: "sum" or "mean" adds up over the rows instead, computed
+    without the parts. `out_axes` and `reduce` may be nested like the result.
+    """
+    return Remote.of(fun).then(VmapStep(Axes.of(in_axes), Axes.of(out_axes), Axes.of(reduce)))

@@ -1,7 +1,7 @@
 """The attributes of nodes to messages and back.
 
-A family's message has the fields of its record, by the same names; only what differs is written out here: constants,
-what a gather does out of range, and how operands lie on rows, which is a message of its own.
+A family's message has the fields of its record (`records`); only what differs is written out here: constants, what a
+gather does out of range, and how operands lie on rows, which is a message of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from gradwire.v1 import graph_pb2, tensor_pb2
+from gradwire.v1 import graph_pb2
+from gradwire.wire.records import read_dtype, read_record, write_record
 from gradwire.wire.tensors import WIRE_DTYPES
 from gradwire_engine import attributes as a
 from gradwire_engine.attributes import NONE, Attributes
@@ -22,8 +23,6 @@ from gradwire_engine.ops.table import OPS
 from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_engine.verify import verify_type
 
-_DTYPES: Final = {number: dtype for dtype, number in WIRE_DTYPES.items()}
-
 _FIELD_OF_NODE: Final[Mapping[type[Attributes], str]] = {
     family: "".join("_" + c.lower() if c.isupper() else c for c in family.__name__).removeprefix("_")
     for family in dict.fromkeys(op.attributes for op in OPS.values())
@@ -31,24 +30,13 @@ _FIELD_OF_NODE: Final[Mapping[type[Attributes], str]] = {
 } | {a.Cast: "dtype"}
 """For each family the field of `Node` that carries it."""
 
+_ROWS: Final = tuple(field.name for field in fields(a.Rowwise))
+"""What the message about rows holds."""
+
 _NAMES: Final = {
-    family: tuple(field.name for field in fields(family) if field.name not in ("row_axes", "shared", "batched"))
-    for family in _FIELD_OF_NODE
+    family: tuple(field.name for field in fields(family) if field.name not in _ROWS) for family in _FIELD_OF_NODE
 }
-"""For each family the fields of its message."""
-
-
-def dtype_number(dtype: DType) -> tensor_pb2.DType.ValueType:
-    """An element type's number."""
-    return tensor_pb2.DType.ValueType(WIRE_DTYPES[dtype])
-
-
-def read_dtype(number: int, path: str) -> DType:
-    """An element type by its number; GraphError, with the path, where there is none."""
-    found = _DTYPES.get(number)
-    if found is None:
-        raise GraphError(f"element type {number} does not exist; 1 to {len(_DTYPES)} do", path=path)
-    return found
+"""For each family the other fields of its message."""
 
 
 def write_attributes(value: Attributes, entry: graph_pb2.Node) -> None:
@@ -62,15 +50,10 @@ def write_attributes(value: Attributes, entry: graph_pb2.Node) -> None:
     if write is not None:
         write(value, message)
         return
-    for name in _NAMES[family]:
-        given = getattr(value, name)
-        if isinstance(given, tuple):
-            getattr(message, name).extend(given)
-        else:
-            setattr(message, name, dtype_number(given) if isinstance(given, DType) else given)
+    write_record(value, message, _NAMES[family])
     if isinstance(value, a.Rowwise):
-        message.rows.row_axes, message.rows.batched = value.row_axes, value.batched
-        message.rows.shared.extend(value.shared)
+        message.rows.SetInParent()
+        write_record(value, message.rows, _ROWS)
 
 
 def read_attributes(op: Op, entry: graph_pb2.Node) -> Attributes:
@@ -88,20 +71,13 @@ def read_attributes(op: Op, entry: graph_pb2.Node) -> Attributes:
     read = _READERS.get(family)
     if read is not None:
         return read(message)
-    given: dict[str, Any] = {}
-    for name in _NAMES[family]:
-        value = getattr(message, name)
-        if name == "dtype":
-            given[name] = read_dtype(value, f"{field}.dtype")
-        else:
-            given[name] = value if isinstance(value, int | bool) else tuple(value)
+    values = read_record(message, _NAMES[family], field)
     if issubclass(family, a.Rowwise):
-        rows = message.rows
-        given |= {"row_axes": rows.row_axes, "shared": tuple(rows.shared), "batched": rows.batched}
-    found = family(**given)
-    if isinstance(found, a.Scatter | a.OverlapAdd):
-        _require_shape(found.shape, f"{field}.shape")
-    return found
+        values |= read_record(message.rows, _ROWS, f"{field}.rows")
+    attributes = family(**values)
+    if isinstance(attributes, a.Scatter | a.OverlapAdd):
+        _require_shape(attributes.shape, f"{field}.shape")
+    return attributes
 
 
 def _require_shape(shape: tuple[int, ...], path: str) -> None:
@@ -112,7 +88,7 @@ def _require_shape(shape: tuple[int, ...], path: str) -> None:
 
 def _write_constant(value: a.Constant, message: graph_pb2.ConstantAttributes) -> None:
     tensor = message.value
-    tensor.dtype, tensor.data = dtype_number(value.type.dtype), value.data
+    tensor.dtype, tensor.data = WIRE_DTYPES[value.type.dtype], value.data
     tensor.shape.extend(value.type.shape)
 
 

@@ -27,7 +27,7 @@ def encode_trace_table(table: TraceTable) -> bytes:
             name=row.name,
             expression=row.expression,
             result=_tensor(row.result, dtype),
-            derivatives=[_tensor(one, dtype, row.result.shape) for one in row.derivatives],
+            derivatives=[_tensor(derivative, dtype, row.result.shape) for derivative in row.derivatives],
             first_non_finite=row.first_non_finite,
             first_non_finite_derivative=row.first_non_finite_derivative,
         )
@@ -35,7 +35,7 @@ def encode_trace_table(table: TraceTable) -> bytes:
 
 
 def _tensor(array: np.ndarray | None, dtype: DType, shape: tuple[int, ...] = ()) -> tensor_pb2.Tensor:
-    number = tensor_pb2.DType.ValueType(WIRE_DTYPES[dtype])
+    number = WIRE_DTYPES[dtype]
     if array is None:
         return tensor_pb2.Tensor(dtype=number, shape=shape)
     return tensor_pb2.Tensor(dtype=number, shape=array.shape, data=packed_array(array, dtype).tobytes())

@@ -174,6 +174,11 @@ def encoded_varint(value: int) -> bytes:
     return bytes(out)
 
 
+def tag(number: int, kind: int) -> int:
+    """What a field begins with, as a varint: its number and its wire type."""
+    return number << 3 | kind
+
+
 def header(number: int, length: int) -> bytes:
     """What stands before the content of a field of `length` bytes."""
     return encoded_varint(number << 3 | BYTES) + encoded_varint(length)

@@ -11,14 +11,17 @@ no recursion: subgraphs refer only to earlier ones, and nest at most 32 deep.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Final, get_args
 
 from google.protobuf.message import DecodeError
 
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, tensor_pb2
-from gradwire.wire.attributes import dtype_number, read_attributes, read_dtype, write_attributes
+from gradwire.wire.attributes import read_attributes, write_attributes
 from gradwire.wire.errors import WireError
+from gradwire.wire.records import read_dtype, read_record, write_record
+from gradwire.wire.tensors import WIRE_DTYPES
 from gradwire_engine import attributes as a
 from gradwire_engine.attributes import Attributes
 from gradwire_engine.builder import result_types
@@ -26,7 +29,7 @@ from gradwire_engine.errors import EngineError, GraphError, LimitError, Unsuppor
 from gradwire_engine.graph import MAX_NESTING, Graph, Input, Node
 from gradwire_engine.op import Op
 from gradwire_engine.ops.table import OPS, OPSET
-from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Limits, Program, Transform, Vjp, Vmap
+from gradwire_engine.program import Limits, Program, Transform
 from gradwire_engine.types import TensorType
 from gradwire_engine.verify import verify_type
 
@@ -34,12 +37,10 @@ MAX_NAME_BYTES: Final = 256
 
 _OP_NUMBERS: Final = {name: ops_pb2.Op.Value(f"OP_{name.upper()}") for name in OPS}
 _OPS_BY_NUMBER: Final = {number: OPS[name] for name, number in _OP_NUMBERS.items()}
-_MODES: Final = {
-    JacobianMode.AUTO: program_pb2.JACOBIAN_MODE_UNSPECIFIED,
-    JacobianMode.FORWARD: program_pb2.JACOBIAN_MODE_FORWARD,
-    JacobianMode.REVERSE: program_pb2.JACOBIAN_MODE_REVERSE,
-}
-_MODES_BY_NUMBER: Final = {number: mode for mode, number in _MODES.items()}
+_TRANSFORMS: Final[Mapping[str, type[Transform]]] = {kind.__name__.lower(): kind for kind in get_args(Transform)}
+"""The transforms, by the field of the message `Transform` that carries each."""
+_ARGUMENTS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in _TRANSFORMS.values()}
+"""For each transform the fields of its message."""
 
 
 def program_id(data: bytes) -> str:
@@ -65,8 +66,8 @@ def encode_graph(graph: Graph) -> bytes:
 
 def _encode_graph(graph: Graph, message: graph_pb2.Graph, subgraphs: Any, known: dict[str, int]) -> None:
     """Fill in `message`; subgraphs are appended to `subgraphs`, each once, before those that refer to them."""
-    for one in graph.inputs:
-        message.inputs.append(graph_pb2.Value(name=one.name, type=_encode_type(one.type)))
+    for input in graph.inputs:
+        message.inputs.append(graph_pb2.Value(name=input.name, type=_encode_type(input.type)))
     for node in graph.nodes:
         entry = message.nodes.add(op=_OP_NUMBERS[node.op.name], operands=node.operands)
         write_attributes(node.attributes, entry)
@@ -83,21 +84,16 @@ def _encode_graph(graph: Graph, message: graph_pb2.Graph, subgraphs: Any, known:
 
 
 def _encode_type(type: TensorType) -> tensor_pb2.TensorType:
-    return tensor_pb2.TensorType(dtype=dtype_number(type.dtype), shape=type.shape)
+    return tensor_pb2.TensorType(dtype=WIRE_DTYPES[type.dtype], shape=type.shape)
 
 
 def _encode_transform(transform: Transform) -> program_pb2.Transform:
-    match transform:
-        case Jvp(inputs):
-            return program_pb2.Transform(jvp=program_pb2.Jvp(inputs=inputs))
-        case Vjp(inputs):
-            return program_pb2.Transform(vjp=program_pb2.Vjp(inputs=inputs))
-        case Grad(inputs, keep_value):
-            return program_pb2.Transform(grad=program_pb2.Grad(inputs=inputs, keep_value=keep_value))
-        case Jacobian(inputs, mode):
-            return program_pb2.Transform(jacobian=program_pb2.Jacobian(inputs=inputs, mode=_MODES[mode]))
-        case Vmap(size, in_axes, out_axes):
-            return program_pb2.Transform(vmap=program_pb2.Vmap(size=size, in_axes=in_axes, out_axes=out_axes))
+    message = program_pb2.Transform()
+    kind = type(transform)
+    arguments = getattr(message, kind.__name__.lower())
+    arguments.SetInParent()
+    write_record(transform, arguments, _ARGUMENTS[kind])
+    return message
 
 
 # Decoding
@@ -177,10 +173,10 @@ class _Decoder:
     def graph(self, message: graph_pb2.Graph, subgraphs: Sequence[Graph], path: str) -> Graph:
         """One graph; it may refer to `subgraphs`."""
         inputs = tuple(
-            Input(_name(one.name, f"{path}.inputs[{i}].name"), self._type(one.type, f"{path}.inputs[{i}].type"))
-            for i, one in enumerate(message.inputs)
+            Input(_name(value.name, f"{path}.inputs[{i}].name"), self._type(value.type, f"{path}.inputs[{i}].type"))
+            for i, value in enumerate(message.inputs)
         )
-        types = [one.type for one in inputs]
+        types = [value.type for value in inputs]
         nodes: list[Node] = []
         for position, entry in enumerate(message.nodes):
             try:
@@ -285,20 +281,8 @@ def _name(text: str, path: str) -> str:
 
 
 def _decode_transform(message: program_pb2.Transform, path: str) -> Transform:
-    match message.WhichOneof("kind"):
-        case "jvp":
-            return Jvp(tuple(message.jvp.inputs))
-        case "vjp":
-            return Vjp(tuple(message.vjp.inputs))
-        case "grad":
-            return Grad(tuple(message.grad.inputs), message.grad.keep_value)
-        case "jacobian":
-            mode = _MODES_BY_NUMBER.get(message.jacobian.mode)
-            if mode is None:
-                raise GraphError(f"Jacobian mode {message.jacobian.mode} does not exist", path=f"{path}.jacobian.mode")
-            return Jacobian(tuple(message.jacobian.inputs), mode)
-        case "vmap":
-            vmap = message.vmap
-            return Vmap(vmap.size, tuple(vmap.in_axes), tuple(vmap.out_axes))
-        case _:
-            raise GraphError("no transform is set, or one that this server does not know", path=path)
+    field = message.WhichOneof("kind") or ""
+    kind = _TRANSFORMS.get(field)
+    if kind is None:
+        raise GraphError("no transform is set, or one that this server does not know", path=path)
+    return kind(**read_record(getattr(message, field), _ARGUMENTS[kind], f"{path}.{field}"))

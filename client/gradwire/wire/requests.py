@@ -11,7 +11,7 @@ The work is linear in the number of tensors, at most `MAX_TENSORS`, whatever the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -19,8 +19,10 @@ from google.protobuf.message import DecodeError, Message
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.fields import BYTES, VARINT, bytes_field, fields, header, integer_field, integers
-from gradwire.wire.tensors import Buffer, OutgoingTensor, TensorView, read_tensors, tensor_parts
+from gradwire.wire.service import EXECUTOR_NAMES
+from gradwire.wire.tensors import Buffer, OutgoingTensor, TensorView, read_tensors, tensor_head, tensor_parts
 from gradwire_engine.program import Layout
+from gradwire_engine.types import DType
 
 MAX_TENSORS: Final = 10_000
 """Tensors in a request, and indices in each list of a batch layout."""
@@ -31,8 +33,33 @@ MAX_ROWS: Final = (1 << 31) - 1
 MAX_LAYOUTS: Final = 64
 """Batch layouts in a RegisterRequest."""
 
+_PROGRAM_ID: Final = service_pb2.EvaluateRequest.PROGRAM_ID_FIELD_NUMBER
+_PROGRAM: Final = service_pb2.EvaluateRequest.PROGRAM_FIELD_NUMBER
+_INPUTS: Final = service_pb2.EvaluateRequest.INPUTS_FIELD_NUMBER
+_BATCH: Final = service_pb2.EvaluateRequest.BATCH_FIELD_NUMBER
+_OUTPUTS: Final = service_pb2.EvaluateRequest.OUTPUTS_FIELD_NUMBER
+_OPTIONS: Final = service_pb2.EvaluateRequest.OPTIONS_FIELD_NUMBER
+
+_EXPLAIN_PROGRAM_ID: Final = service_pb2.ExplainRequest.PROGRAM_ID_FIELD_NUMBER
+_EXPLAIN_PROGRAM: Final = service_pb2.ExplainRequest.PROGRAM_FIELD_NUMBER
+_EXPLAIN_INPUTS: Final = service_pb2.ExplainRequest.INPUTS_FIELD_NUMBER
+_EXPLAIN_MODE: Final = service_pb2.ExplainRequest.MODE_FIELD_NUMBER
+_EXPLAIN_SEEDS: Final = service_pb2.ExplainRequest.SEEDS_FIELD_NUMBER
+_EXPLAIN_OPTIONS: Final = service_pb2.ExplainRequest.OPTIONS_FIELD_NUMBER
+
+_REGISTER_PROGRAM: Final = service_pb2.RegisterRequest.PROGRAM_FIELD_NUMBER
+_REGISTER_LAYOUTS: Final = service_pb2.RegisterRequest.LAYOUTS_FIELD_NUMBER
+
+_ITEM_ID: Final = service_pb2.EvaluateStreamRequest.ID_FIELD_NUMBER
+_ITEM_EVALUATE: Final = service_pb2.EvaluateStreamRequest.EVALUATE_FIELD_NUMBER
+_ITEM_KINDS: Final[Mapping[int, Literal["evaluate", "blob"]]] = {
+    _ITEM_EVALUATE: "evaluate",
+    service_pb2.EvaluateStreamRequest.BLOB_FIELD_NUMBER: "blob",
+}
+"""The contents that an item of a stream may have, by their field."""
+
 _MAX_SMALL_MESSAGE = 256 << 10  # a Batch of two full lists of indices is below this
-_PROGRAM_ID = re.compile(rb"sha256:[0-9a-f]{64}")
+_PROGRAM_ID_FORM = re.compile(rb"sha256:[0-9a-f]{64}")
 _NO_LAYOUT = Layout()
 _Message = TypeVar("_Message", bound=Message)
 
@@ -95,17 +122,17 @@ def slice_evaluate(data: bytes, start: int = 0, end: int | None = None) -> Slice
     outputs: list[int] = []
     options = b""
     for number, kind, a, b in fields(data, start, len(data) if end is None else end):
-        if number == 3 and kind == BYTES:
+        if number == _INPUTS and kind == BYTES:
             inputs.append((a, b))
-        elif number == 1 and kind == BYTES:
+        elif number == _PROGRAM_ID and kind == BYTES:
             program_id = _program_id(data[a:b])
-        elif number == 2 and kind == BYTES:
+        elif number == _PROGRAM and kind == BYTES:
             program = data[a:b]
-        elif number == 4 and kind == BYTES:
+        elif number == _BATCH and kind == BYTES:
             batch = (batch or b"") + _small(data, a, b, "batch")
-        elif number == 5 and kind in (BYTES, VARINT):
+        elif number == _OUTPUTS and kind in (BYTES, VARINT):
             outputs += [value & 0xFFFFFFFF for value in integers(data, kind, a, b, MAX_TENSORS, "outputs")]
-        elif number == 6 and kind == BYTES:
+        elif number == _OPTIONS and kind == BYTES:
             options += _small(data, a, b, "options")
     if len(outputs) > MAX_TENSORS:
         raise WireError(f"more than {MAX_TENSORS:,} indices", path="outputs")
@@ -121,24 +148,25 @@ def slice_explain(data: bytes) -> SlicedExplain:
     """The ExplainRequest in `data`."""
     program_id = ""
     program = b""
-    tensors: dict[int, list[tuple[int, int]]] = {3: [], 5: []}
+    tensors: dict[int, list[tuple[int, int]]] = {_EXPLAIN_INPUTS: [], _EXPLAIN_SEEDS: []}
     mode = 0
     options = b""
     for number, kind, a, b in fields(data, 0, len(data)):
         if number in tensors and kind == BYTES:
             tensors[number].append((a, b))
-        elif number == 1 and kind == BYTES:
+        elif number == _EXPLAIN_PROGRAM_ID and kind == BYTES:
             program_id = _program_id(data[a:b])
-        elif number == 2 and kind == BYTES:
+        elif number == _EXPLAIN_PROGRAM and kind == BYTES:
             program = data[a:b]
-        elif number == 4 and kind == VARINT:
+        elif number == _EXPLAIN_MODE and kind == VARINT:
             mode = a & 0xFFFFFFFF
-        elif number == 6 and kind == BYTES:
+        elif number == _EXPLAIN_OPTIONS and kind == BYTES:
             options += _small(data, a, b, "options")
     if mode > service_pb2.EXPLAIN_MODE_REVERSE:
         raise WireError(f"mode {mode} does not exist; use 1 (forward) or 2 (reverse)", path="mode")
     named: Literal["forward", "reverse"] = "reverse" if mode == service_pb2.EXPLAIN_MODE_REVERSE else "forward"
-    inputs, seeds = _tensors(data, tensors[3], "inputs"), _tensors(data, tensors[5], "seeds")
+    inputs = _tensors(data, tensors[_EXPLAIN_INPUTS], "inputs")
+    seeds = _tensors(data, tensors[_EXPLAIN_SEEDS], "seeds")
     return SlicedExplain(program_id, program, inputs, named, seeds, _options(options))
 
 
@@ -147,9 +175,9 @@ def slice_register(data: bytes) -> SlicedRegister:
     program = b""
     layouts: list[Layout] = []
     for number, kind, a, b in fields(data, 0, len(data)):
-        if number == 1 and kind == BYTES:
+        if number == _REGISTER_PROGRAM and kind == BYTES:
             program = data[a:b]
-        elif number == 2 and kind == BYTES:
+        elif number == _REGISTER_LAYOUTS and kind == BYTES:
             if len(layouts) == MAX_LAYOUTS:
                 raise WireError(f"more than {MAX_LAYOUTS} layouts", path="layouts")
             path = f"layouts[{len(layouts)}]"
@@ -161,10 +189,10 @@ def slice_stream_item(data: bytes) -> SlicedStreamItem:
     """The EvaluateStreamRequest in `data`; its content is not looked at."""
     item = SlicedStreamItem(0, "", data, 0, 0)
     for number, kind, a, b in fields(data, 0, len(data)):
-        if number == 1 and kind == VARINT:
+        if number == _ITEM_ID and kind == VARINT:
             item = item._replace(id=a)
-        elif number in (2, 3) and kind == BYTES:
-            named: Literal["evaluate", "blob"] = "evaluate" if number == 2 else "blob"
+        elif number in _ITEM_KINDS and kind == BYTES:
+            named = _ITEM_KINDS[number]
             if named == item.kind:
                 merged = item.data[item.start : item.end] + data[a:b]
                 item = SlicedStreamItem(item.id, named, merged, 0, len(merged))
@@ -183,18 +211,34 @@ def evaluate_parts(
     options: RequestOptions = _NO_OPTIONS,
 ) -> list[Buffer]:
     """An EvaluateRequest in parts: `join(parts)` is the message. `rows` None leaves the batch out."""
-    parts: list[Buffer] = [bytes_field(1, program_id.encode()), bytes_field(2, program)]
+    parts: list[Buffer] = [id_field(program_id), program_field(program)]
     for tensor in inputs:
-        parts += tensor_parts(3, tensor)
+        parts += tensor_parts(_INPUTS, tensor)
     if rows is not None:
         batch = service_pb2.Batch(
             rows=rows, shared_inputs=layout.shared_inputs, summed_outputs=layout.summed_outputs
         ).SerializeToString()
-        parts += [header(4, len(batch)), batch]
+        parts += [header(_BATCH, len(batch)), batch]
     if layout.outputs:
         parts.append(service_pb2.EvaluateRequest(outputs=layout.outputs).SerializeToString())
-    parts.append(_options_field(options))
+    parts.append(_options_field(_OPTIONS, options))
     return parts
+
+
+def id_field(program_id: str) -> bytes:
+    """The field of an EvaluateRequest that names its program; nothing for ""."""
+    return bytes_field(_PROGRAM_ID, program_id.encode())
+
+
+def program_field(program: bytes) -> bytes:
+    """The field of an EvaluateRequest that holds its program; nothing where that is empty."""
+    return bytes_field(_PROGRAM, program)
+
+
+def input_head(dtype: DType, shape: tuple[int, ...], nbytes: int, digest: bytes = b"") -> bytes:
+    """What stands before an input's `nbytes` of data in an EvaluateRequest: none of them where a digest names them."""
+    head = tensor_head(dtype, shape, nbytes, digest)
+    return header(_INPUTS, len(head) + nbytes) + head
 
 
 def explain_parts(
@@ -206,19 +250,19 @@ def explain_parts(
     options: RequestOptions = _NO_OPTIONS,
 ) -> list[Buffer]:
     """An ExplainRequest in parts, as in `evaluate_parts`."""
-    parts: list[Buffer] = [bytes_field(2, program)]
+    parts: list[Buffer] = [bytes_field(_EXPLAIN_PROGRAM, program)]
     for tensor in inputs:
-        parts += tensor_parts(3, tensor)
-    parts.append(integer_field(4, service_pb2.ExplainMode.Value(f"EXPLAIN_MODE_{mode.upper()}")))
+        parts += tensor_parts(_EXPLAIN_INPUTS, tensor)
+    parts.append(integer_field(_EXPLAIN_MODE, service_pb2.ExplainMode.Value(f"EXPLAIN_MODE_{mode.upper()}")))
     for tensor in seeds:
-        parts += tensor_parts(5, tensor)
-    parts.append(_options_field(options))
+        parts += tensor_parts(_EXPLAIN_SEEDS, tensor)
+    parts.append(_options_field(_EXPLAIN_OPTIONS, options))
     return parts
 
 
 def stream_item_parts(id: int, evaluate: Sequence[Buffer]) -> list[Buffer]:
     """An EvaluateStreamRequest in parts, from those of its EvaluateRequest."""
-    return [integer_field(1, id), header(2, size_of(evaluate)), *evaluate]
+    return [integer_field(_ITEM_ID, id), header(_ITEM_EVALUATE, size_of(evaluate)), *evaluate]
 
 
 def join(parts: Iterable[Buffer]) -> bytes:
@@ -231,23 +275,23 @@ def size_of(parts: Iterable[Buffer]) -> int:
     return sum([part.nbytes if not isinstance(part, bytes) else len(part) for part in parts])
 
 
-def _options_field(options: RequestOptions) -> bytes:
+def _options_field(number: int, options: RequestOptions) -> bytes:
     if options == (None, 0):
         return b""
     message = service_pb2.Options(executor=options.executor)  # type: ignore[arg-type]  # enums are plain numbers here
     if options.timeout is not None:
         message.timeout.FromNanoseconds(round(options.timeout * 1e9))
-    return bytes_field(6, message.SerializeToString())
+    return bytes_field(number, message.SerializeToString())
 
 
-def _tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
-    if len(places) > MAX_TENSORS:
-        raise WireError(f"{len(places):,} tensors; at most {MAX_TENSORS:,} are allowed", path=name)
-    return read_tensors(data, places, name)
+def _tensors(data: bytes, spans: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
+    if len(spans) > MAX_TENSORS:
+        raise WireError(f"{len(spans):,} tensors; at most {MAX_TENSORS:,} are allowed", path=name)
+    return read_tensors(data, spans, name)
 
 
 def _program_id(text: bytes) -> str:
-    if text and not _PROGRAM_ID.fullmatch(text):
+    if text and not _PROGRAM_ID_FORM.fullmatch(text):
         raise WireError(f'{text[:80]!r}; expected "sha256:" and 64 lower-case hexadecimal digits', path="program_id")
     return text.decode("ascii")
 
@@ -281,18 +325,19 @@ def _ascending(indices: Sequence[int], path: str) -> tuple[int, ...]:
         return ()
     if len(indices) > MAX_TENSORS:
         raise WireError(f"more than {MAX_TENSORS:,} indices", path=path)
-    found = tuple(indices)
-    if any(found[i] >= found[i + 1] for i in range(len(found) - 1)):
+    numbers = tuple(indices)
+    if any(numbers[i] >= numbers[i + 1] for i in range(len(numbers) - 1)):
         raise WireError("indices must be ascending, none twice", path=path)
-    return found
+    return numbers
 
 
 def _options(data: bytes) -> RequestOptions:
     if not data:
         return _NO_OPTIONS
     options = _parsed(service_pb2.Options(), data, "options")
-    if options.executor not in (0, 1, 2):
-        raise WireError(f"executor {options.executor} does not exist; use 1 (reference) or 2 (native)", path="options")
+    if options.executor not in EXECUTOR_NAMES:
+        known = " or ".join(f"{number} ({name})" for number, name in EXECUTOR_NAMES.items() if name)
+        raise WireError(f"executor {options.executor} does not exist; use {known}", path="options")
     if not options.HasField("timeout"):
         return RequestOptions(None, options.executor)
     return RequestOptions(options.timeout.seconds + options.timeout.nanos * 1e-9, options.executor)

@@ -14,18 +14,34 @@ from google.protobuf.message import DecodeError
 
 from gradwire.v1 import service_pb2
 from gradwire.wire.errors import WireError
-from gradwire.wire.fields import BYTES, VARINT, bytes_field, encoded_varint, fields, header, integer_field
+from gradwire.wire.fields import BYTES, FIXED64, VARINT, bytes_field, encoded_varint, fields, header, integer_field, tag
 from gradwire.wire.requests import size_of
+from gradwire.wire.service import EXECUTOR_NAMES
+from gradwire.wire.service import EXECUTORS as EXECUTORS
 from gradwire.wire.status import StatusDetails, decode_error
 from gradwire.wire.tensors import Buffer, read_array, tensor_head
 from gradwire_engine.errors import RowFailure
 from gradwire_engine.types import TensorType
 
-EXECUTORS: Final = {"": 0, "reference": 1, "native": 2}
-"""The numbers of the enum `Executor` of the wire contract, by the names used in code."""
+_OUTPUTS: Final = service_pb2.EvaluateResponse.OUTPUTS_FIELD_NUMBER
+_ROW_ERRORS: Final = service_pb2.EvaluateResponse.ROW_ERRORS_FIELD_NUMBER
+_REPORT: Final = service_pb2.EvaluateResponse.REPORT_FIELD_NUMBER
 
-EXECUTOR_NAMES: Final = {number: name for name, number in EXECUTORS.items()}
+_ANSWER_ID: Final = service_pb2.EvaluateStreamResponse.ID_FIELD_NUMBER
+_RESULT: Final = service_pb2.EvaluateStreamResponse.RESULT_FIELD_NUMBER
+_ERROR: Final = service_pb2.EvaluateStreamResponse.ERROR_FIELD_NUMBER
+_STORED: Final = service_pb2.EvaluateStreamResponse.STORED_FIELD_NUMBER
+
+_BATCH_ROWS: Final = service_pb2.Report.BATCH_ROWS_FIELD_NUMBER
+_BATCH_REQUESTS: Final = service_pb2.Report.BATCH_REQUESTS_FIELD_NUMBER
+_QUEUE_SECONDS: Final = tag(service_pb2.Report.QUEUE_SECONDS_FIELD_NUMBER, FIXED64)
+_COMPUTE_SECONDS: Final = tag(service_pb2.Report.COMPUTE_SECONDS_FIELD_NUMBER, FIXED64)
+_PREPARE_SECONDS: Final = tag(service_pb2.Report.PREPARE_SECONDS_FIELD_NUMBER, FIXED64)
+_EXECUTOR: Final = encoded_varint(tag(service_pb2.Report.EXECUTOR_FIELD_NUMBER, VARINT))
+_SERVER_VERSION: Final = service_pb2.Report.SERVER_VERSION_FIELD_NUMBER
+
 _SECONDS: Final = struct.Struct("<BdBdBd")
+"""Three fields of seconds, each after its tag."""
 
 
 RowError = RowFailure
@@ -63,7 +79,7 @@ def output_head(type: TensorType) -> bytes:
     """What stands before the data of an output of this type in an EvaluateResponse."""
     nbytes = type.elements * type.dtype.itemsize
     head = tensor_head(type.dtype, type.shape, nbytes)
-    return header(1, len(head) + nbytes) + head
+    return header(_OUTPUTS, len(head) + nbytes) + head
 
 
 def evaluated_parts(
@@ -77,21 +93,21 @@ def evaluated_parts(
     for output in outputs:
         parts += output
     for error in row_errors:
-        message = service_pb2.RowError(row=error.row, reason=error.reason, message=error.message)
-        parts.append(bytes_field(2, message.SerializeToString()) or header(2, 0))
+        message = service_pb2.RowError(row=error.row, reason=error.reason, message=error.message).SerializeToString()
+        parts.append(header(_ROW_ERRORS, len(message)) + message)
     content = _report(report)
-    parts.append(header(3, len(content)) + content)
+    parts.append(header(_REPORT, len(content)) + content)
     return parts
 
 
 def stream_result_parts(id: int, evaluated: Sequence[Buffer]) -> list[Buffer]:
     """An EvaluateStreamResponse in parts, from those of its EvaluateResponse."""
-    return [integer_field(1, id), header(2, size_of(evaluated)), *evaluated]
+    return [integer_field(_ANSWER_ID, id), header(_RESULT, size_of(evaluated)), *evaluated]
 
 
 def stream_error(id: int, error: bytes) -> bytes:
     """An EvaluateStreamResponse that says why an item failed; `error` is the serialized Error."""
-    return integer_field(1, id) + header(3, len(error)) + error
+    return integer_field(_ANSWER_ID, id) + header(_ERROR, len(error)) + error
 
 
 def decode_evaluated(data: bytes, start: int = 0, end: int | None = None) -> Evaluated:
@@ -101,12 +117,12 @@ def decode_evaluated(data: bytes, start: int = 0, end: int | None = None) -> Eva
     report = service_pb2.Report()
     try:
         for number, kind, a, b in fields(data, start, len(data) if end is None else end):
-            if number == 1 and kind == BYTES:
+            if number == _OUTPUTS and kind == BYTES:
                 outputs.append(read_array(data, a, b))
-            elif number == 2 and kind == BYTES:
+            elif number == _ROW_ERRORS and kind == BYTES:
                 error = service_pb2.RowError.FromString(data[a:b])
                 row_errors.append(RowError(error.row, error.reason, error.message))
-            elif number == 3 and kind == BYTES:
+            elif number == _REPORT and kind == BYTES:
                 report.MergeFromString(data[a:b])
     except DecodeError:
         raise WireError("an EvaluateResponse that does not parse") from None
@@ -130,17 +146,17 @@ def decode_stream_answer(data: bytes) -> StreamAnswer:
     id = 0
     content: tuple[int, int, int] | None = None
     for number, kind, a, b in fields(data, 0, len(data)):
-        if number == 1 and kind == VARINT:
+        if number == _ANSWER_ID and kind == VARINT:
             id = a
-        elif number in (2, 3, 4) and kind == BYTES:
+        elif number in (_RESULT, _ERROR, _STORED) and kind == BYTES:
             content = (number, a, b)
     if content is None:
         raise WireError("an answer on a stream that is neither a result nor an error")
     number, start, end = content
-    if number == 2:
+    if number == _RESULT:
         return StreamAnswer(id, decode_evaluated(data, start, end))
     try:
-        if number == 3:
+        if number == _ERROR:
             return StreamAnswer(id, decode_error(data[start:end]))
         return StreamAnswer(id, service_pb2.Stored.FromString(data[start:end]).digest)
     except DecodeError:
@@ -148,15 +164,20 @@ def decode_stream_answer(data: bytes) -> StreamAnswer:
 
 
 def _report(report: RunReport) -> bytes:
-    """The fields of a Report in order of their numbers; the seconds stand there even where they are 0."""
+    """The fields of a Report in order of their numbers; seconds and executor stand there even where they are 0."""
     return b"".join(
         (
-            integer_field(1, report.batch_rows),
-            integer_field(2, report.batch_requests),
+            integer_field(_BATCH_ROWS, report.batch_rows),
+            integer_field(_BATCH_REQUESTS, report.batch_requests),
             _SECONDS.pack(
-                3 << 3 | 1, report.queue_seconds, 4 << 3 | 1, report.compute_seconds, 5 << 3 | 1, report.prepare_seconds
+                _QUEUE_SECONDS,
+                report.queue_seconds,
+                _COMPUTE_SECONDS,
+                report.compute_seconds,
+                _PREPARE_SECONDS,
+                report.prepare_seconds,
             ),
-            encoded_varint(6 << 3) + encoded_varint(EXECUTORS[report.executor]),
-            bytes_field(7, report.server_version.encode()),
+            _EXECUTOR + encoded_varint(EXECUTORS[report.executor]),
+            bytes_field(_SERVER_VERSION, report.server_version.encode()),
         )
     )

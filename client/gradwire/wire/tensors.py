@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from gradwire.v1 import tensor_pb2
 from gradwire.wire.errors import WireError
 from gradwire.wire.fields import (
     BYTES,
     VARINT,
     bytes_field,
-    encoded_varint,
     fields,
     header,
+    integer_field,
     integers,
     packed_field,
     signed,
@@ -32,21 +34,23 @@ Buffer = bytes | memoryview | np.ndarray
 
 DIGEST_BYTES: Final = 32
 
-_DTYPE = 1
-_SHAPE = 2
-_DATA = 3
-_DIGEST = 4
+_DTYPE: Final = tensor_pb2.Tensor.DTYPE_FIELD_NUMBER
+_SHAPE: Final = tensor_pb2.Tensor.SHAPE_FIELD_NUMBER
+_DATA: Final = tensor_pb2.Tensor.DATA_FIELD_NUMBER
+_DIGEST: Final = tensor_pb2.Tensor.DIGEST_FIELD_NUMBER
 
-WIRE_DTYPES: Final = {
-    DType.FLOAT32: 1,
-    DType.FLOAT64: 2,
-    DType.INT32: 3,
-    DType.INT64: 4,
-    DType.BOOL: 5,
+WIRE_DTYPES: Final[Mapping[DType, tensor_pb2.DType.ValueType]] = {
+    DType.FLOAT32: tensor_pb2.DTYPE_FLOAT32,
+    DType.FLOAT64: tensor_pb2.DTYPE_FLOAT64,
+    DType.INT32: tensor_pb2.DTYPE_INT32,
+    DType.INT64: tensor_pb2.DTYPE_INT64,
+    DType.BOOL: tensor_pb2.DTYPE_BOOL,
 }
 """The numbers of the enum `DType` of the wire contract."""
 
-_DTYPES: Final = {number: dtype for dtype, number in WIRE_DTYPES.items()}
+DTYPES: Final[Mapping[int, DType]] = {number: dtype for dtype, number in WIRE_DTYPES.items()}
+"""The element types by these numbers."""
+
 _LITTLE_ENDIAN: Final = {dtype: dtype.numpy.newbyteorder("<") for dtype in DType}
 
 
@@ -111,11 +115,11 @@ def read_tensor(data: bytes, start: int, end: int) -> TensorView:
     return _checked(data, number_of_dtype, shape, first, last, digest)
 
 
-def read_tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
+def read_tensors(data: bytes, spans: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
     """The Tensor messages at these offsets; `name` is what a WireError calls the list."""
     views = []
     try:
-        for start, end in places:
+        for start, end in spans:
             views.append(read_tensor(data, start, end))
     except WireError as error:
         raise error.at(f"{name}[{len(views)}]") from None
@@ -125,9 +129,9 @@ def read_tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple
 def _checked(
     data: bytes, number_of_dtype: int, shape: tuple[int, ...], first: int, last: int, digest: bytes
 ) -> TensorView:
-    dtype = _DTYPES.get(number_of_dtype)
+    dtype = DTYPES.get(number_of_dtype)
     if dtype is None:
-        supported = ", ".join(f"{number} ({one.value})" for number, one in _DTYPES.items())
+        supported = ", ".join(f"{number} ({known.value})" for number, known in DTYPES.items())
         raise WireError(f"element type {number_of_dtype} does not exist; use one of {supported}", path="dtype")
     if shape and min(shape) < 0:
         raise WireError(f"shape {list(shape)} has a negative length", path="shape")
@@ -168,10 +172,9 @@ def packed_array(array: np.ndarray, dtype: DType) -> np.ndarray:
 
 def tensor_head(dtype: DType, shape: tuple[int, ...], nbytes: int, digest: bytes = b"") -> bytes:
     """A Tensor message up to its data: to be followed by exactly `nbytes` bytes of data, if that is not 0."""
-    dtype_field = _DTYPE_FIELDS[dtype]
-    digest_field = bytes_field(_DIGEST, digest)
     shape_field = packed_field(_SHAPE, shape) if shape else b""
-    return b"".join((dtype_field, shape_field, digest_field, header(_DATA, nbytes) if nbytes else b""))
+    data_header = header(_DATA, nbytes) if nbytes else b""
+    return b"".join((_DTYPE_FIELDS[dtype], shape_field, bytes_field(_DIGEST, digest), data_header))
 
 
 def tensor_parts(number: int, tensor: OutgoingTensor) -> list[Buffer]:
@@ -184,6 +187,4 @@ def tensor_parts(number: int, tensor: OutgoingTensor) -> list[Buffer]:
     return parts
 
 
-_DTYPE_FIELDS: Final = {
-    dtype: encoded_varint(_DTYPE << 3 | VARINT) + encoded_varint(number) for dtype, number in WIRE_DTYPES.items()
-}
+_DTYPE_FIELDS: Final = {dtype: integer_field(_DTYPE, number) for dtype, number in WIRE_DTYPES.items()}

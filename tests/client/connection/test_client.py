@@ -18,8 +18,9 @@ from tests.kit.client.local import LocalClient
 
 import gradwire as gw
 from gradwire.connection.channel import read_certificates
-from gradwire.connection.client import Client, current_client, make_client
+from gradwire.connection.client import Client, make_client
 from gradwire.connection.current import PROCESS, Process
+from gradwire.connection.default import current_client
 from gradwire.errors import ServiceError
 from gradwire.v1 import service_pb2
 from gradwire.wire.service import SERVICE

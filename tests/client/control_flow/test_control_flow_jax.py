@@ -180,7 +180,7 @@ def test_random_programs_have_the_values_and_derivatives_of_jax(seed: int, snaps
         gradients = np.stack([jax.jacfwd(theirs)(x) for x in points])
         hessians = np.stack([jax.jacfwd(jax.jacfwd(theirs))(x) for x in points])
     client = LocalClient(snapshot_bytes=snapshot_bytes)
-    PROCESS.push(client)  # type: ignore[arg-type]
+    PROCESS.push(client)
     try:
         same([ours(x) for x in points], values)
         same(gw.vmap(ours)(points), values)
@@ -192,4 +192,4 @@ def test_random_programs_have_the_values_and_derivatives_of_jax(seed: int, snaps
         same(gw.remote(lambda rows: gw.vmap(gw.jacrev(gw.jacfwd(ours)))(rows))(points), hessians)
         same(gw.grad(lambda rows: np.sum(gw.vmap(ours)(rows)))(points), gradients)
     finally:
-        PROCESS.remove(client)  # type: ignore[arg-type]
+        PROCESS.remove(client)

@@ -7,10 +7,12 @@ import operator
 import numpy as np
 import pytest
 from tests.kit.client.evaluating import assert_like_numpy, traced
+from tests.kit.client.special_functions import UFUNCS
 
 import gradwire as gw
 from gradwire.errors import TracingError
-from gradwire.numpy_functions import elementwise
+from gradwire.numpy_functions.elementwise import RULES
+from gradwire.numpy_functions.special_functions import SPECIAL
 
 DTYPES = (np.float64, np.float32, np.int64, np.int32, np.bool_)
 SUPPORTED = {np.dtype(one) for one in DTYPES}
@@ -27,7 +29,7 @@ def numpy_types(ufunc: np.ufunc, *operands: np.dtype) -> list[np.dtype] | None:
         return None
 
 
-ELEMENTWISE = sorted({ufunc.__name__: ufunc for ufunc in elementwise._NUMPY}.items())
+ELEMENTWISE = sorted({ufunc.__name__: ufunc for ufunc in RULES}.items())
 DOMAIN = {
     "arccosh": (1.1, 3.0), "arcsin": (-0.9, 0.9), "arccos": (-0.9, 0.9), "arctanh": (-0.9, 0.9), "log": (0.1, 3.0),
     "log2": (0.1, 3.0), "log10": (0.1, 3.0), "log1p": (-0.9, 3.0), "sqrt": (0.1, 3.0), "power": (1.0, 3.0),
@@ -151,32 +153,22 @@ def test_dtype_argument() -> None:
     assert_like_numpy(lambda x: np.add(x, x, dtype=np.float64), np.float32([1.5, 2.5]))
 
 
-POSITIVE = np.array([0.0, 1e-300, 1e-9, 0.3, 1.0, 1.5, 2.5, 20.0, 150.0])
-REAL = np.array([-800.0, -30.5, -3.0, -1.5, -1e-9, 0.0, 1e-9, 0.5, 2.0, 25.0, 800.0, np.inf, -np.inf, np.nan])
-PROBABILITIES = np.array([0.0, 1e-300, 1e-9, 0.3, 0.5, 0.5 + 1e-9, 0.74, 0.76, 1 - 1e-12, 1.0])
-WITH_POLES = np.array([-2.5, -1.25, -0.3, 0.0, -0.0, 0.1, 0.49, 0.5, 1.0, 3.7, 20.0, 171.0, np.inf, np.nan])
-POINTS = {
-    "logit": PROBABILITIES, "ndtri": PROBABILITIES, "erfcinv": PROBABILITIES * 2, "erfinv": PROBABILITIES,
-    "gammaln": WITH_POLES, "gamma": WITH_POLES, "psi": WITH_POLES, "gammasgn": np.append(WITH_POLES, -1.0),
-    "rgamma": np.append(WITH_POLES[:-2], [-1.0, -4.0, -200.0]), "beta": POSITIVE[1:-1], "betaln": POSITIVE,
-    "entr": np.append(POSITIVE, -1.0), "i0": REAL[:-2] / 2, "i1": REAL[:-2] / 2, "exprel": REAL[1:-2],
-    "cosm1": REAL[1:10], "erfcx": REAL[1:],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", elementwise.SPECIAL)
+@pytest.mark.parametrize("name", UFUNCS)
 def test_special_ufuncs_by_scipys_own_names(name: str) -> None:
     """Every pair of points where there are two operands."""
     function = getattr(pytest.importorskip("scipy.special"), name)
-    points = POINTS.get(name, REAL)
+    points = UFUNCS[name].values
     if function.nin == 2:
-        points = POINTS.get(name, np.append(POSITIVE, -1.0))
         assert_like_numpy(function, points[:, np.newaxis], points)
         assert_like_numpy(function, np.float32([0.25, 0.75]), np.float32([[0.5], [0.3]]))
         assert_like_numpy(lambda x: function(0.5, x), np.float32([0.25, 0.75]))
     else:
         assert_like_numpy(function, points)
         assert_like_numpy(function, np.float32([0.25, 0.75]))
+
+
+def test_every_rule_for_a_ufunc_of_scipy_is_tested() -> None:
+    assert set(SPECIAL) == set(UFUNCS)
 
 
 def test_bits_of_integers_shifts_and_common_divisors() -> None:

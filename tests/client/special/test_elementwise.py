@@ -1,7 +1,9 @@
-"""The functions of gw.special that scipy has too: traced, on plain arrays, and where scipy is not installed."""
+"""The functions of gw.special that are made from a table: traced, on plain arrays, and where scipy is not installed."""
 
 from __future__ import annotations
 
+import inspect
+import pickle
 import sys
 from typing import Any
 
@@ -11,15 +13,15 @@ from tests.kit.client.evaluating import assert_same, traced
 
 import gradwire as gw
 from gradwire.errors import GradwireError, ShapeError, TracingError
-from gradwire.special import elementwise as scipy_names
+from gradwire.numpy_functions.special_functions import SPECIAL_FUNCTIONS
+from gradwire.special.stub import PATH, stub
 
 scipy_special = pytest.importorskip("scipy.special")
 
-ONE = [
-    "digamma", "entr", "erfcinv", "erfcx", "erfinv", "exprel", "gamma", "gammaln", "gammasgn", "i0", "i0e", "i1", "i1e",
-    "log_ndtr", "ndtr", "ndtri", "psi", "rgamma",
-]  # fmt: skip
-TWO = ["beta", "betaln", "kl_div", "rel_entr", "xlog1py", "xlogy"]
+OF_SCIPY = [function for function in SPECIAL_FUNCTIONS if function.ufunc is not None]
+ONE = [*[function.name for function in OF_SCIPY if len(function.operands) == 1], "psi"]
+TWO = [function.name for function in OF_SCIPY if len(function.operands) == 2]
+WITHOUT_SCIPY = [function.name for function in OF_SCIPY if function.numbers is not None]
 POINTS = np.array([0.0, 1e-9, 0.25, 0.5, 0.75, 0.999])
 
 
@@ -27,6 +29,30 @@ POINTS = np.array([0.0, 1e-9, 0.25, 0.5, 0.75, 0.999])
 def without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.special", None)
     monkeypatch.setitem(sys.modules, "scipy", None)
+
+
+@pytest.mark.parametrize("record", SPECIAL_FUNCTIONS, ids=lambda record: record.name)
+def test_what_is_made_from_a_record_is_a_function_like_any_other(record: Any) -> None:
+    function = getattr(gw.special, record.name)
+    assert (function.__name__, function.__qualname__, function.__doc__) == (record.name, record.name, record.text)
+    parameters = inspect.signature(function).parameters
+    assert [(one.name, one.kind, one.annotation) for one in parameters.values()] == [
+        (operand, inspect.Parameter.POSITIONAL_OR_KEYWORD, "Any") for operand in record.operands
+    ]
+    assert inspect.signature(function).return_annotation == "Array"
+    assert pickle.loads(pickle.dumps(function)) is function
+    half = dict.fromkeys(record.operands, 0.5)
+    assert function(**half) == function(*half.values())
+    with pytest.raises(TypeError, match=rf"{record.name}\(\) missing \d required positional argument"):
+        function()
+
+
+def test_psi_is_digamma() -> None:
+    assert gw.special.psi is gw.special.digamma
+
+
+def test_type_checkers_are_told_what_is_there() -> None:
+    assert PATH.read_text(encoding="utf-8") == stub(), "write it again: python -m gradwire.special.stub"
 
 
 @pytest.mark.parametrize("name", ONE)
@@ -81,7 +107,7 @@ def test_the_order_of_a_derivative_that_is_too_high_is_refused() -> None:
         gw.grad(lambda x: gw.special.polygamma(100, x))(2.0)
 
 
-@pytest.mark.parametrize("name", sorted(scipy_names._WITHOUT_SCIPY))
+@pytest.mark.parametrize("name", WITHOUT_SCIPY)
 @pytest.mark.usefixtures("without_scipy")
 def test_without_scipy_some_are_computed_by_numpy_and_the_standard_library(name: str) -> None:
     ours, theirs = getattr(gw.special, name), getattr(scipy_special, name)

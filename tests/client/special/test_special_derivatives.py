@@ -5,28 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.kit.client.evaluating import graph_of
+from tests.kit.client.special_functions import UFUNCS
 from tests.kit.engine.applications import differences
 
-from gradwire.numpy_functions.special_functions import SPECIAL
 from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.transforms.jvp import jvp
 from gradwire_engine.transforms.reverse import vjp
 
 special = pytest.importorskip("scipy.special")
 
-WIDE = np.array([-2.7, -1.3, -0.4, 0.3, 1.1, 2.2])
-POSITIVE = np.array([0.3, 0.8, 1.3, 2.2, 3.7, 6.1])
-INSIDE = np.array([0.15, 0.3, 0.45, 0.6, 0.75, 0.85])
-DOMAINS = {
-    **dict.fromkeys(["logit", "erfinv", "erfcinv", "ndtri"], INSIDE),
-    **dict.fromkeys(["beta", "betaln", "xlogy", "xlog1py", "entr", "rel_entr", "kl_div", "log1p"], POSITIVE),
-}
 
-
-@pytest.mark.parametrize("name", SPECIAL)
+@pytest.mark.parametrize("name", UFUNCS)
 def test_derivatives_are_those_of_differences(name: str) -> None:
     function = getattr(special, name)
-    points = DOMAINS.get(name, WIDE)
+    points = UFUNCS[name].smooth
     operands = [points, np.flip(points) + 0.07][: function.nin]
     graph, *_ = graph_of(function, *operands)
     varied = list(range(function.nin))

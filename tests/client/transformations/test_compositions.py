@@ -79,7 +79,7 @@ def test_a_batch_is_a_static_axis(data: st.DataObject) -> None:
             gw.remote(lambda *xs: function(*xs))(*arguments)
         return
     assert_same(gw.remote(lambda *xs: function(*xs))(*arguments), direct, rtol=1e-10)
-    if any(step.label == "vmap" for step in function._steps):
+    if any(step.label == "vmap" for step in function.steps):
         assert_same(gw.trace(function, *arguments)(*arguments), direct, rtol=1e-10)
 
 

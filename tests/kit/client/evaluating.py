@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from gradwire.numpy_functions import LIBRARY
-from gradwire.tracing.tracer import Captured, Trace, Tracer, activated
+from gradwire.tracing.trace import Captured, Trace, Tracer, activated
 from gradwire.tracing.trees import flatten
 from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradwire._version import __version__
-from gradwire.calls.memory import Bounded
+from gradwire.bounded import Bounded
 from gradwire.errors import GradwireError, InvalidRequestError, RequestError
 from gradwire.v1 import service_pb2
 from gradwire.wire.explanations import encode_trace_table
@@ -81,6 +81,9 @@ class LocalClient:
         else:
             self.hold.append(finish)
         return Cancellable()
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
     def restart(self) -> None:
         """As a service that has lost its memory, or another replica."""

@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.errors import TracingError
-from gradwire.numpy_functions import LIBRARY
 from gradwire.tracing.complaints import endless_recursion, ragged_list
 from gradwire.tracing.locations import Location, at_line, at_user_line, deepest_location
 from gradwire.tracing.promotion import supported
-from gradwire.tracing.tracer import Captured, Trace, Tracer, activated, active_trace
+from gradwire.tracing.stand_in import Library
+from gradwire.tracing.trace import Captured, Trace, Tracer, activated, active_trace
 from gradwire.tracing.trees import Tree, flatten
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import EngineError
@@ -27,7 +27,7 @@ _LONGEST_NAME: Final = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Captures:
+class TracedFunction:
     """A traced function: its graph, whose inputs are the leaves of the arguments and then what it captured."""
 
     graph: Graph
@@ -43,10 +43,11 @@ class Captures:
     @property
     def is_closed(self) -> bool:
         """Whether it depends on no value of an outer trace."""
-        return not any(isinstance(one, Tracer) for one in self.captured)
+        return not any(isinstance(captured, Tracer) for captured in self.captured)
 
 
 def capture(
+    library: Library,
     function: Callable[..., Any],
     arguments: Tree,
     types: Sequence[TensorType],
@@ -54,14 +55,14 @@ def capture(
     called: str | None = None,
     *,
     is_body: bool = False,
-) -> Captures:
-    """Trace `function`. `arguments` is the structure of (positional tuple, keyword dict); one type and name a leaf.
-    `called` is its name in messages, if it is not its own; `is_body` as in `Trace`.
+) -> TracedFunction:
+    """Trace `function`. `library` and `is_body` are those of its `Trace`. `arguments` is the structure of (positional
+    tuple, keyword dict); one type and name a leaf. `called` is its name in messages, if it is not its own.
 
     TracingError, at the user's line, for what cannot be traced; whatever else the function raises passes through.
     """
     called = called or name_of(function)
-    trace = Trace(LIBRARY, active_trace(), is_body)
+    trace = Trace(library, active_trace(), is_body)
     inputs = [trace.input(_short(name), type) for name, type in zip(names, types, strict=True)]
     positional, keywords = arguments.build(inputs)
     with activated(trace):
@@ -95,22 +96,29 @@ def _output(trace: Trace, leaf: Any, called: str) -> Value:
     raise TracingError(at_user_line(text))
 
 
-def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> Captures:
+def _finished(trace: Trace, outputs: list[Value], tree: Tree, declared: int) -> TracedFunction:
     """The graph, without captured inputs that no output needs."""
     paths = [path.strip("[].'") for path in tree.paths()]
     names = [_short(path) for path in paths] if len(outputs) > 1 or paths != [""] else []
     graph, lines = trace.builder.finish_with_notes(outputs, names)
     used = set(graph.outputs).union(*[node.operands for node in graph.nodes])
-    kept = [i for i in range(len(trace.captured)) if declared + i in used]
-    if len(kept) == len(trace.captured):
-        return Captures(graph, tuple(trace.captured), tree, lines, tuple(trace.loops))
+    kept = [i for i in range(declared, len(graph.inputs)) if i in used]
+    captured = tuple([trace.captured[i - declared] for i in kept])
+    if len(captured) < len(trace.captured):
+        graph = _with_inputs(graph, [*range(declared), *kept])
+    return TracedFunction(graph, captured, tree, lines, tuple(trace.loops))
+
+
+def _with_inputs(graph: Graph, kept: Sequence[int]) -> Graph:
+    """The graph with some of its inputs alone; nothing uses the others."""
     builder = GraphBuilder()
-    wanted = {*range(declared), *[declared + i for i in kept]}
-    values = [builder.input(one.name, one.type) if i in wanted else None for i, one in enumerate(graph.inputs)]
+    values = {i: builder.input(graph.inputs[i].name, graph.inputs[i].type) for i in kept}
+    number = len(graph.inputs)
     for node in graph.nodes:
-        values.extend(builder.copy(node, [values[n] for n in node.operands]))  # type: ignore[misc]
-    pruned = builder.finish([values[n] for n in graph.outputs], graph.output_names)  # type: ignore[misc]
-    return Captures(pruned, tuple([trace.captured[i] for i in kept]), tree, lines, tuple(trace.loops))
+        results = builder.copy(node, [values[n] for n in node.operands])
+        values.update(enumerate(results, number))
+        number += len(results)
+    return builder.finish([values[n] for n in graph.outputs], graph.output_names)
 
 
 def _short(name: str) -> str:
