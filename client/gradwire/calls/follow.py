@@ -43,7 +43,7 @@ def following_trace(
         trace = active_trace()
         assert trace is not None
         traces.append(trace)
-        tracers = {which: trace.wrap(trace.carry(array)) for which, array in stand_ins.items()}
+        tracers = {which: trace.wrap(trace.capture(array)) for which, array in stand_ins.items()}
         replaced = with_replaced(function, replacing(arrays, [tracers[same] for same in same_as]))
         if replaced is None:
             raise _CannotFollow("the function's arrays cannot be replaced")

@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from gradwire.tracing.promotion import _SUPPORTED
+from gradwire.tracing.promotion import is_supported
 from gradwire.tracing.trace import LARGEST_CONSTANT
 
 _EMPTY: Final = object()
@@ -159,7 +159,7 @@ def snapshot(value: Any, depth: int = 0) -> Snapshot:
     if isinstance(value, _EXACT):
         return ExactSnapshot(value)
     if type(value) is np.ndarray:
-        if value.dtype.newbyteorder("=") in _SUPPORTED:
+        if is_supported(value.dtype):
             return ArraySnapshot(value)
         return IdentitySnapshot(value)
     if type(value) in (list, tuple, dict) and depth < DEEPEST:

@@ -114,7 +114,7 @@ def _type_of(operand: Captured | Tracer) -> TensorType:
 
 def operands_of(trace: Trace, captured: Sequence[Captured | Tracer]) -> list[Value]:
     """What bodies take from around them, as values of the trace that they stand in."""
-    return [trace.value_of(x) if isinstance(x, Tracer) else trace.carry(x) for x in captured]
+    return [trace.value_of(x) if isinstance(x, Tracer) else trace.capture(x) for x in captured]
 
 
 def emitted(

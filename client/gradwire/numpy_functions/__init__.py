@@ -34,6 +34,7 @@ from gradwire.numpy_functions import (
     updates,
 )
 from gradwire.tracing import complaints
+from gradwire.tracing.stand_in import StandIn
 from gradwire.tracing.trace import Tracer
 
 Function = Callable[..., Any]
@@ -134,7 +135,7 @@ _METHODS: Final[Mapping[str, Function]] = MappingProxyType(
 
 
 class NumpyLibrary:
-    """All of numpy that can be traced, as `tracing.Library` wants it."""
+    """All of numpy that can be traced: the `Library` of every trace."""
 
     functions: Mapping[Function, Function] = FUNCTIONS
 
@@ -142,11 +143,11 @@ class NumpyLibrary:
         """A ufunc, or one of its methods, on tracers and arrays."""
         return elementwise.apply_ufunc(ufunc, method, inputs, options)
 
-    def getitem(self, x: Tracer, index: Any) -> Any:
+    def getitem(self, x: StandIn, index: Any) -> Any:
         """``x[index]``."""
         return indexing.getitem(x, index)
 
-    def at(self, x: Tracer) -> updates.At:
+    def at(self, x: StandIn) -> updates.At:
         """``x.at``."""
         return updates.At(x)
 

@@ -24,7 +24,7 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.special_functions import SPECIAL, Rule, op
-from gradwire.tracing import complaints
+from gradwire.tracing import remedies
 from gradwire.tracing.complaints import output_argument, unsupported_argument, unsupported_function
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import loop_types
@@ -281,7 +281,7 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Ma
         if found is not None:
             return found
     if method == "at":
-        raise TracingError(at_user_line(f"np.{ufunc.__name__}.at: {complaints.IN_PLACE}"))
+        raise TracingError(at_user_line(f"np.{ufunc.__name__}.at: {remedies.IN_PLACE}"))
     raise TracingError(at_user_line(f"np.{ufunc.__name__}.{method} cannot be traced"))
 
 

@@ -29,6 +29,7 @@ from gradwire.numpy_functions.operands import (
 )
 from gradwire.tracing import complaints
 from gradwire.tracing.locations import at_user_line
+from gradwire.tracing.stand_in import StandIn
 from gradwire.tracing.trace import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Gather
@@ -45,13 +46,13 @@ class _Advanced(NamedTuple):
     """A concrete integer array, or a traced integer."""
 
 
-def getitem(x: Tracer, index: Index) -> Array:
+def getitem(x: StandIn, index: Index) -> Array:
     """``x[index]`` with numpy's meaning."""
-    x = lift(x)
-    parts = _expanded(x, index if type(index) is tuple else (index,))
+    array = lift(x)
+    parts = _expanded(array, index if type(index) is tuple else (index,))
     arrays = any([isinstance(part, (np.ndarray, Tracer)) for part in parts])
-    x, advanced, places = _sliced(x, parts, arrays)
-    return _gathered(x, advanced, places) if advanced else x
+    array, advanced, places = _sliced(array, parts, arrays)
+    return _gathered(array, advanced, places) if advanced else array
 
 
 def _expanded(x: Tracer, index: Sequence[Index]) -> list[Any]:

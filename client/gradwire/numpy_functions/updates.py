@@ -13,6 +13,7 @@ import numpy as np
 
 from gradwire.numpy_functions.indexing import getitem
 from gradwire.numpy_functions.operands import Array, broadcast, cast, emit, lifted, trace_of, wrong, xp
+from gradwire.tracing.stand_in import StandIn
 from gradwire.tracing.trace import Tracer
 from gradwire_engine import vocabulary
 from gradwire_engine.attributes import Scatter
@@ -135,7 +136,7 @@ def _one_for_each(places: Any, updates: Tracer, combine: Combine, size: int) -> 
 class At:
     """``x.at[index]``: the updates of a traced array by the names that JAX gives them."""
 
-    def __init__(self, x: Tracer, index: Any = None) -> None:
+    def __init__(self, x: StandIn, index: Any = None) -> None:
         self._x = x
         self._index = index
 

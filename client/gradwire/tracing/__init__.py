@@ -1,3 +1,3 @@
-"""Running a function on stand-ins: tracers, the graph they write, nested arguments, and what is said of code that
-fails.
+"""Running a function on stand-ins: the graph that they write, nested arguments, promotion, and what is said of code
+that cannot be traced.
 """

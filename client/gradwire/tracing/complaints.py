@@ -1,4 +1,8 @@
-"""What is said to somebody whose code cannot be traced: the line, the reason, and what to write instead."""
+"""What is said to somebody whose code cannot be traced: the line, the reason, and what to write instead.
+
+Python asks a traced value for its numbers in the same few ways whatever the user wrote. So complaints read the user's
+own line, and name the function that stands there. The texts themselves are in `remedies`.
+"""
 
 from __future__ import annotations
 
@@ -8,168 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gradwire.errors import ShapeError, TracingError
+from gradwire.tracing import remedies
 from gradwire.tracing.locations import at_line, at_user_line, calling_numpy_function, deepest_location, user_location
 from gradwire_engine.types import TensorType
-
-LEAKED: Final = (
-    "a traced value ({type}) is used after its function has returned; it has escaped through a global, a list or an "
-    "attribute. Return it from the function instead"
-)
-
-IN_PLACE: Final = (
-    "traced values cannot be changed in place. Write x = gw.special.at_set(x, index, values), a new array; likewise "
-    "at_add, at_multiply, at_min, at_max"
-)
-"""The remedy for everything that would write into an array."""
-
-_INSTEAD: Final = {
-    "bool": "the truth of a traced value ({type}) is not known while the function is traced: if, while, and, or, not, "
-    "min() and max() need it. Write np.where(condition, a, b) or gw.cond, gw.while_loop, np.logical_and and np.maximum "
-    "instead",
-    "float": "float(x) needs the number behind a traced value ({type}), which is not known while the function is "
-    "traced. Leave it as it is: a 0-d value works everywhere; to convert, write x.astype(np.float64)",
-    "int": "int(x) needs the number behind a traced value ({type}), which is not known while the function is traced. "
-    "To convert, write x.astype(np.int64); to truncate, np.trunc(x)",
-    "complex": "complex(x) of a traced value ({type}): complex numbers are not supported",
-    "index": "a traced value ({type}) is used as a Python integer (range, a list's or a numpy array's index, a shape), "
-    "and is not known while the function is traced. Instead of range(n) write gw.fori_loop with max_steps=. To look up "
-    "a traced index in a constant table, write np.take_along_axis(table, np.atleast_1d(i), 0)[0], or pass the table as "
-    "an argument and write table[i]",
-    "round": "round(x) needs the number behind a traced value ({type}). Write np.round(x)",
-    "floor": "math.floor(x) needs the number behind a traced value ({type}). Write np.floor(x)",
-    "ceil": "math.ceil(x) needs the number behind a traced value ({type}). Write np.ceil(x)",
-    "setitem": "traced values ({type}) cannot be changed in place. Instead of x[i] = v write "
-    "x = gw.special.at_set(x, i, v), instead of x[i] += v gw.special.at_add(x, i, v); or build the array with "
-    "np.stack or np.concatenate",
-    "contains": "`in` needs the numbers of a traced value ({type}). Write np.any(x == value)",
-    "pickle": "a traced value ({type}) cannot be pickled or sent anywhere: it exists while its function is traced",
-    "tolist": "x.tolist(), x.item() and x.tobytes() need the numbers behind a traced value ({type}), which are not "
-    "known while the function is traced. Leave it as it is, or return it from the function",
-    "inplace": "traced values ({type}) cannot be changed in place; use the function that returns a new array "
-    "(np.sort(x) instead of x.sort())",
-    "shape_of_values": "the shape of this result would depend on numbers that are not known while the function is "
-    "traced ({type}). Keep all elements and write np.where(mask, x, 0) instead of x[mask]",
-}
-
-_MATH: Final = {
-    "fabs": "np.abs", "pow": "np.power", "asin": "np.arcsin", "acos": "np.arccos", "atan": "np.arctan",
-    "atan2": "np.arctan2", "asinh": "np.arcsinh", "acosh": "np.arccosh", "atanh": "np.arctanh", "fsum": "np.sum",
-    "erf": "gw.special.erf", "erfc": "gw.special.erfc", "gamma": "gw.special.gamma",
-    "lgamma": "gw.special.gammaln", "dist": "np.linalg.norm", "prod": "np.prod",
-    "sumprod": "np.dot",
-}  # fmt: skip
-_SAME_IN_NUMPY: Final = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "exp",
-        "expm1",
-        "exp2",
-        "log",
-        "log1p",
-        "log2",
-        "log10",
-        "sqrt",
-        "cbrt",
-        "hypot",
-        "floor",
-        "ceil",
-        "trunc",
-        "fmod",
-        "copysign",
-        "isnan",
-        "isinf",
-        "isfinite",
-        "radians",
-        "degrees",
-        "gcd",
-        "lcm",
-        "ldexp",
-        "frexp",
-    ]
-)
-
-_SPECIAL: Final = frozenset(
-    [
-        "expit",
-        "logit",
-        "log_expit",
-        "erf",
-        "erfc",
-        "logsumexp",
-        "softmax",
-        "log_softmax",
-        "relu",
-        "softplus",
-        "polygamma",
-        "multigammaln",
-    ]
-)
-
-_INSTEAD_OF_FUNCTION: Final = {
-    **dict.fromkeys(("eig", "eigvals"), "its results are complex; for a symmetric matrix write np.linalg.eigh"),
-    "matrix_rank": "the rank does not vary with x, so it has no derivative; write np.sum(np.linalg.svdvals(x) > tol)",
-    "arange": "shapes must be known while the function is traced",
-    "copyto": "write np.where(mask, new, old)",
-    "put": "write gw.special.at_set(np.ravel(x), indices, values).reshape(x.shape)",
-    "put_along_axis": "write gw.special.at_set(x, (rows, indices), values), with rows = np.arange(len(x))[:, None]",
-    "place": "write np.where(mask, values, x)",
-    "putmask": "write np.where(mask, values, x)",
-    "fill_diagonal": "write np.where(np.eye(n, dtype=bool), v, x)",
-    **dict.fromkeys(
-        ("histogram", "histogram2d", "histogramdd", "histogram_bin_edges"),
-        "counts do not vary with x, so they have no derivative; for counts write gw.special.at_add(np.zeros(bins), "
-        "np.digitize(x, edges) - 1, 1.0), for a derivative a smooth kernel",
-    ),
-    **dict.fromkeys(
-        (
-            "fft",
-            "ifft",
-            "fft2",
-            "ifft2",
-            "fftn",
-            "ifftn",
-            "rfft",
-            "irfft",
-            "rfft2",
-            "irfft2",
-            "rfftn",
-            "irfftn",
-            "hfft",
-            "ihfft",
-        ),
-        "complex numbers are not supported. For short signals multiply with the matrices np.cos(2*np.pi*j*k/n) and "
-        "np.sin(…) by @",
-    ),
-    "savetxt": "return the value from the function, and write it outside",
-    "save": "return the value from the function, and write it outside",
-    "array2string": "print it where the function is called",
-    "array_repr": "print it where the function is called",
-    "array_str": "print it where the function is called",
-}
-_SHAPE_OF_VALUES: Final = frozenset(
-    [
-        "nonzero",
-        "argwhere",
-        "flatnonzero",
-        "unique",
-        "unique_all",
-        "unique_counts",
-        "unique_inverse",
-        "unique_values",
-        "extract",
-        "compress",
-        "trim_zeros",
-        "intersect1d",
-        "union1d",
-        "setdiff1d",
-        "setxor1d",
-    ]
-)
 
 
 class MissingAttribute(TracingError, AttributeError):
@@ -180,20 +25,14 @@ class MissingAttribute(TracingError, AttributeError):
 
 def error(what: str, type: TensorType) -> TracingError:
     """The complaint about one of the things that need numbers."""
-    text = _INSTEAD[what].format(type=type)
+    text = remedies.OF_NUMBERS[what].format(type=type)
     location = user_location()
     line = location.text if location else ""
     if what == "bool" and re.search(r"\bsorted\(|\.sort\(", line):
         text = f"sorted(x) compares the numbers behind traced values ({type}), which are not known. Write np.sort(x)"
     if what in ("float", "int", "index"):
-        text = _about_math(line) or (_WRITTEN.format(type=type) if _writes_element(line) else text)
+        text = _about_math(line) or (remedies.WRITTEN.format(type=type) if _writes_element(line) else text)
     return TracingError(at_user_line(text))
-
-
-_WRITTEN: Final = (
-    "a traced value ({type}) cannot be written into a numpy array. Instead of y[i] = x write "
-    "y = gw.special.at_set(y, i, x), or build the array from its parts with np.stack or np.concatenate"
-)
 
 
 def _writes_element(line: str) -> bool:
@@ -205,7 +44,7 @@ def _about_math(line: str) -> str | None:
     if called is None:
         return None
     name = called[1]
-    instead = f"np.{name}" if name in _SAME_IN_NUMPY else _MATH.get(name)
+    instead = remedies.IN_NUMPY.get(name)
     if instead is None:
         return f"math.{name} needs the number behind a traced value, which is not known while the function is traced"
     return (
@@ -229,11 +68,11 @@ _SIGNAL: Final = re.compile(r"(?<!\bnp\.)(?<!\bnumpy\.)\b(?:fft|oa)?(convolve|co
 
 def _named_by_scipy(line: str) -> tuple[str, str] | None:
     """A function of scipy in a line, and the one of `gw.special` that does the same."""
-    name = next((name for name in re.findall(r"\w+", line) if name in _SPECIAL), None)
+    name = next((name for name in re.findall(r"\w+", line) if name in remedies.NAMED_BY_SCIPY), None)
     if name is not None:
         return name, name
-    found = _SIGNAL.search(line)
-    return None if found is None else (found[0], found[1])
+    signal = _SIGNAL.search(line)
+    return None if signal is None else (signal[0], signal[1])
 
 
 def array_conversion(type: TensorType) -> TracingError:
@@ -252,13 +91,13 @@ def array_conversion(type: TensorType) -> TracingError:
     elif re.search(r"\bnp\.linalg\.(\w+)|\bscipy\b", line):
         text = f"this function does not take traced values ({type})"
     elif _writes_element(line):
-        text = _WRITTEN.format(type=type)
+        text = remedies.WRITTEN.format(type=type)
     elif _has_ragged_list(line):
-        text = _RAGGED
+        text = remedies.RAGGED
     elif re.search(r"\bnp\.full\(", line):
         text = f"np.full takes no traced values ({type}). Write np.broadcast_to(x, shape)"
     elif type.dtype.is_integer and re.search(r"\w\s*\[", line):
-        text = _INSTEAD["index"].format(type=type)
+        text = remedies.OF_NUMBERS["index"].format(type=type)
     else:
         text = (
             f"np.asarray(x), np.array([x, …]) and functions that call them need the numbers of a traced value ({type}),"
@@ -268,20 +107,15 @@ def array_conversion(type: TensorType) -> TracingError:
     return TracingError(at_user_line(text))
 
 
-_RAGGED: Final = (
-    "the rows of a nested list have different lengths, so they are no array. Fill them up to one length and leave the "
-    "filling out with np.where(mask, rows, 0), or compute each row by itself"
-)
-
-
 def _has_ragged_list(line: str) -> bool:
     try:
         tree = ast.parse(line)
     except SyntaxError:
         return False
     for node in ast.walk(tree):
-        if isinstance(node, (ast.List, ast.Tuple)) and all(isinstance(one, (ast.List, ast.Tuple)) for one in node.elts):
-            if len({len(one.elts) for one in node.elts if isinstance(one, (ast.List, ast.Tuple))}) > 1:
+        if isinstance(node, (ast.List, ast.Tuple)):
+            rows = [row for row in node.elts if isinstance(row, (ast.List, ast.Tuple))]
+            if len(rows) == len(node.elts) and len({len(row.elts) for row in rows}) > 1:
                 return True
     return False
 
@@ -290,7 +124,7 @@ def ragged_list(error: ValueError) -> ShapeError | None:
     """The complaint about what numpy refuses as a ragged nested list; None if that is not what it says."""
     if "inhomogeneous" not in str(error):
         return None
-    return ShapeError(at_line(_RAGGED, deepest_location(error)))
+    return ShapeError(at_line(remedies.RAGGED, deepest_location(error)))
 
 
 def unsupported_function(function: Callable[..., Any]) -> TracingError:
@@ -298,13 +132,13 @@ def unsupported_function(function: Callable[..., Any]) -> TracingError:
     name = getattr(function, "__name__", str(function))
     module = getattr(function, "__module__", "numpy")
     shown = f"{module.replace('numpy', 'np', 1)}.{name}"
-    if name in _SHAPE_OF_VALUES:
+    if name in remedies.SHAPE_OF_VALUES:
         text = (
             f"{shown}: the shape of its result would depend on numbers that are not known while the function is traced."
             " Keep all elements and write np.where(mask, x, 0)"
         )
-    elif name in _INSTEAD_OF_FUNCTION:
-        text = f"{shown} cannot be traced: {_INSTEAD_OF_FUNCTION[name]}"
+    elif name in remedies.OF_FUNCTIONS:
+        text = f"{shown} cannot be traced: {remedies.OF_FUNCTIONS[name]}"
     else:
         text = f"{shown} cannot be traced; write it with operations that can"
     return TracingError(at_user_line(text), reason="UNSUPPORTED_FUNCTION")
@@ -312,22 +146,9 @@ def unsupported_function(function: Callable[..., Any]) -> TracingError:
 
 def no_attribute(name: str) -> MissingAttribute:
     """The complaint about an attribute that traced values lack."""
-    if name in (
-        "item",
-        "tolist",
-        "tobytes",
-        "dump",
-        "dumps",
-        "data",
-        "ctypes",
-        "view",
-        "flat",
-        "base",
-        "strides",
-        "flags",
-    ):
+    if name in remedies.IN_MEMORY:
         text = f"x.{name} needs the memory behind a traced value, which does not exist while the function is traced"
-    elif name in ("sort", "partition", "fill", "put", "resize", "itemset", "setfield", "setflags", "byteswap"):
+    elif name in remedies.CHANGES_IN_PLACE:
         text = f"x.{name} would change a traced value in place. Write a function that returns a new array"
     else:
         text = f"a traced value has no attribute {name!r}"

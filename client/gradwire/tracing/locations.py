@@ -13,9 +13,13 @@ import numpy as np
 
 import gradwire_engine
 
-_ROOM: Final = os.path.dirname(os.path.abspath(__file__))
+_PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _LIBRARIES: Final = tuple(
-    os.path.dirname(os.path.abspath(str(path))) + os.sep for path in (_ROOM, np.__file__, gradwire_engine.__file__)
+    folder + os.sep
+    for folder in (
+        _PACKAGE,
+        *[os.path.dirname(os.path.abspath(str(file))) for file in (np.__file__, gradwire_engine.__file__)],
+    )
 )
 _NUMPY: Final = _LIBRARIES[1]
 _EXAMPLES: Final = _LIBRARIES[0] + "demo" + os.sep
@@ -58,25 +62,25 @@ def user_location() -> Location | None:
 
 def calling_numpy_function() -> str:
     """The name of numpy's function, written in Python, that the user's line called; empty if it called none."""
-    found = ""
+    name = ""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not _is_user_code(frame.f_code.co_filename):
         if frame.f_code.co_filename.startswith(_NUMPY):
-            found = frame.f_code.co_qualname
+            name = frame.f_code.co_qualname
         frame = frame.f_back
-    return found
+    return name
 
 
 def deepest_location(error: BaseException) -> Location | None:
     """The line of the user's code from which an error came."""
-    found = None
-    at = error.__traceback__
-    while at is not None:
-        file = at.tb_frame.f_code.co_filename
-        if _is_user_code(file) and not _is_generated(at.tb_frame):
-            found = Location(file, at.tb_lineno)
-        at = at.tb_next
-    return found
+    deepest = None
+    entry = error.__traceback__
+    while entry is not None:
+        file = entry.tb_frame.f_code.co_filename
+        if _is_user_code(file) and not _is_generated(entry.tb_frame):
+            deepest = Location(file, entry.tb_lineno)
+        entry = entry.tb_next
+    return deepest
 
 
 def _is_generated(frame: FrameType) -> bool:

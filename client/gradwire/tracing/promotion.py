@@ -7,7 +7,7 @@ is numpy's. At the boundary (arguments of a transformed function) nothing is con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ Dtype = np.dtype[Any]
 Weak = type[int] | type[float]
 """The place of a dtype, for a Python number."""
 
-_SUPPORTED: Final[dict[Dtype, DType]] = {one.numpy: one for one in DType}
+_SUPPORTED: Final[Mapping[Dtype, DType]] = {dtype.numpy: dtype for dtype in DType}
 _CAST_FOR_KIND: Final = {
     "f": "np.float64",
     "i": "np.int64",
@@ -33,12 +33,17 @@ _CAST_FOR_KIND: Final = {
 
 def supported(dtype: Dtype, what: str) -> DType:
     """The engine's type for a numpy dtype of either byte order; TracingError, naming the cast, for any other."""
-    found = _SUPPORTED.get(dtype)
-    if found is None:
-        found = _SUPPORTED.get(dtype.newbyteorder("="))
-    if found is None:
+    ours = _SUPPORTED.get(dtype)
+    if ours is None:
+        ours = _SUPPORTED.get(dtype.newbyteorder("="))
+    if ours is None:
         raise TracingError(at_user_line(f"{what} has dtype {dtype}; {_advice(dtype)}"))
-    return found
+    return ours
+
+
+def is_supported(dtype: Dtype) -> bool:
+    """Whether the engine has a type for a numpy dtype, in either byte order."""
+    return dtype.newbyteorder("=") in _SUPPORTED
 
 
 def _advice(dtype: Dtype) -> str:
@@ -56,18 +61,18 @@ def loop_types(ufunc: np.ufunc, operands: tuple[Dtype | Weak, ...]) -> tuple[Dty
     TracingError where numpy has no loop, or one in a type that is not supported.
     """
     try:
-        found = ufunc.resolve_dtypes((*operands, *[None] * ufunc.nout))
+        types = ufunc.resolve_dtypes((*operands, *[None] * ufunc.nout))
     except TypeError as error:
-        names = ", ".join(_name(one) for one in operands)
+        names = ", ".join(_name(operand) for operand in operands)
         raise TracingError(at_user_line(f"np.{ufunc.__name__} is not defined for ({names}): {error}")) from None
-    for dtype in found:
+    for dtype in types:
         if dtype not in _SUPPORTED:
-            names = ", ".join(_name(one) for one in operands)
+            names = ", ".join(_name(operand) for operand in operands)
             cast = "convert with .astype(np.float64) first" if dtype.kind in "fc" else "convert with .astype(np.int64)"
             raise TracingError(
                 at_user_line(f"np.{ufunc.__name__} of ({names}) computes in {dtype}, which is not supported; {cast}")
             )
-    return found
+    return types
 
 
 def common_type(operands: Sequence[Dtype | Weak], what: str) -> Dtype:
@@ -77,7 +82,7 @@ def common_type(operands: Sequence[Dtype | Weak], what: str) -> Dtype:
 
 @lru_cache(maxsize=4096)
 def _common_type(operands: tuple[Dtype | Weak, ...], what: str) -> Dtype:
-    example: list[Any] = [one(0) if isinstance(one, type) else one for one in operands]
+    example: list[Any] = [operand(0) if isinstance(operand, type) else operand for operand in operands]
     dtype: Dtype = np.result_type(*example)
     supported(dtype, f"the result of {what}")
     return dtype

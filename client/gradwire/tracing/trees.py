@@ -66,13 +66,13 @@ class Tree:
 
         TracingError, with `what` and the place, where it does not fit.
         """
-        found: list[Any] = []
-        self._spread(prefix, what, found)
-        return found
+        entries: list[Any] = []
+        self._spread(prefix, what, entries)
+        return entries
 
-    def _spread(self, prefix: Any, what: str, found: list[Any]) -> None:
+    def _spread(self, prefix: Any, what: str, entries: list[Any]) -> None:
         if self.container is None or self.container is type(None) or not is_container(prefix):
-            found.extend([prefix] * self.size)
+            entries.extend([prefix] * self.size)
             return
         if isinstance(prefix, dict) != bool(self.keys or issubclass(self.container, dict)):
             raise TracingError(f"{what} is a {type(prefix).__name__} where {self} is expected")
@@ -85,7 +85,7 @@ class Tree:
             if len(parts) != len(self.children):
                 raise TracingError(f"{what} has {len(parts)} entries, expected {len(self.children)}")
         for child, part, key in zip(self.children, parts, self.keys or range(len(parts)), strict=True):
-            child._spread(part, f"{what}[{key!r}]", found)
+            child._spread(part, f"{what}[{key!r}]", entries)
 
     def leaves_of(self, value: Any, what: str) -> list[Any]:
         """The leaves of a value that must have exactly this structure; None stands for a leaf that is left out."""
@@ -135,9 +135,9 @@ def _flatten(value: Any, leaves: list[Any]) -> Tree:
         return NOTHING
     kind = type(value)
     if kind is tuple or kind is list or _is_named_tuple(kind):
-        return Tree(kind, tuple([_flatten(one, leaves) for one in value]))
+        return Tree(kind, tuple([_flatten(part, leaves) for part in value]))
     if kind is dict or kind is OrderedDict:
-        return Tree(kind, tuple([_flatten(one, leaves) for one in value.values()]), tuple(value))
+        return Tree(kind, tuple([_flatten(part, leaves) for part in value.values()]), tuple(value))
     leaves.append(value)
     return LEAF
 
