@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.calls.arguments import is_floating, leaf_type, refuse
-from gradwire.calls.capture import leaf_names, name_of
 from gradwire.errors import CheckError
+from gradwire.tracing.capture import leaf_names, name_of
 from gradwire.tracing.trees import Tree, flatten
 from gradwire.transformations.products import jvp, vjp
 from gradwire.transformations.remote import remote

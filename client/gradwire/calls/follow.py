@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.calls.capture import capture
 from gradwire.calls.constants import Constant
 from gradwire.calls.guards import DEEPEST, Guard, named_globals
 from gradwire.calls.kept import FollowedArrays, KeptTrace
 from gradwire.errors import GradwireError
+from gradwire.numpy_functions import LIBRARY
+from gradwire.tracing.capture import capture
 from gradwire.tracing.trace import Captured, Trace, active_trace
 from gradwire.tracing.trees import Tree
 from gradwire_engine.types import DType, TensorType
@@ -50,7 +51,7 @@ def following_trace(
         return replaced(*positional, **keywords)
 
     try:
-        traced = capture(substituted, arguments, types, names)
+        traced = capture(LIBRARY, substituted, arguments, types, names)
     except Exception:  # whatever the code does with traced arrays: it is then traced as it is
         return None
     met = [array for trace in traces for array in trace.met]

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 
 from gradwire.bounded import Bounded
-from gradwire.calls.capture import TracedFunction
 from gradwire.calls.constants import Constant
 from gradwire.calls.guards import Guard
+from gradwire.tracing.capture import TracedFunction
 from gradwire.tracing.trace import Captured
 from gradwire.wire.programs import encode_program, program_id
 from gradwire_engine.graph import Graph

@@ -20,12 +20,13 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.bounded import Bounded
-from gradwire.calls.capture import capture
 from gradwire.calls.constants import Constant
 from gradwire.calls.follow import following_trace
 from gradwire.calls.guards import Guard
 from gradwire.calls.kept import KeptTrace
 from gradwire.calls.template import RequestTemplate
+from gradwire.numpy_functions import LIBRARY
+from gradwire.tracing.capture import capture
 from gradwire.tracing.trace import Captured
 from gradwire.tracing.trees import Tree
 from gradwire_engine.types import TensorType
@@ -77,7 +78,7 @@ class FunctionMemory:
         may_follow = all(known.may_follow for known in outdated)
         kept = following_trace(function, arguments, types, names()) if outdated and may_follow else None
         if kept is None:
-            traced = capture(function, arguments, types, names())
+            traced = capture(LIBRARY, function, arguments, types, names())
             constants = tuple([Constant(array.array) for array in traced.captured if isinstance(array, Captured)])
             if not traced.is_closed:
                 return KeptTrace(traced, (Guard(_no_state), constants))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from gradwire.calls.arguments import Call
-from gradwire.calls.capture import TracedFunction
+from gradwire.tracing.capture import TracedFunction
 from gradwire.tracing.trace import Captured, Tracer
 from gradwire.tracing.trees import Tree
 from gradwire_engine.graph import Graph

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from gradwire.calls.arguments import Call, Leaves, call_key
-from gradwire.calls.capture import leaf_names, name_of
 from gradwire.calls.constants import Constant
 from gradwire.calls.exchange import evaluate
 from gradwire.calls.kept import KeptTrace
@@ -22,6 +21,7 @@ from gradwire.connection.current import PROCESS
 from gradwire.connection.default import current_client
 from gradwire.errors import TracingError
 from gradwire.numpy_functions.operands import value_as
+from gradwire.tracing.capture import leaf_names, name_of
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.trace import Trace, Tracer, active_trace, leaked
 from gradwire.tracing.trees import Tree, flatten

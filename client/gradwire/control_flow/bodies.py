@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gradwire.calls.arguments import refuse
-from gradwire.calls.capture import TracedFunction, capture
 from gradwire.errors import TracingError
+from gradwire.numpy_functions import LIBRARY
+from gradwire.tracing.capture import TracedFunction, capture
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.trace import Captured, Trace, Tracer
 from gradwire.tracing.trees import Tree, tuple_of
@@ -57,7 +58,7 @@ def traced_body(
     function: Callable[..., Any], called: str, arguments: Tree, types: Sequence[TensorType], names: Sequence[str]
 ) -> TracedFunction:
     """The graph of a body; `arguments` is the structure of the tuple that it is called with."""
-    return capture(function, tuple_of(arguments, Tree(dict)), types, names, called, is_body=True)
+    return capture(LIBRARY, function, tuple_of(arguments, Tree(dict)), types, names, called, is_body=True)
 
 
 def captured_by(*bodies: TracedFunction) -> list[Captured | Tracer]:
@@ -110,11 +111,6 @@ def closed(
 
 def _type_of(operand: Captured | Tracer) -> TensorType:
     return operand._value.type if isinstance(operand, Tracer) else operand.type
-
-
-def operands_of(trace: Trace, captured: Sequence[Captured | Tracer]) -> list[Value]:
-    """What bodies take from around them, as values of the trace that they stand in."""
-    return [trace.value_of(x) if isinstance(x, Tracer) else trace.capture(x) for x in captured]
 
 
 def emitted(

@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from gradwire.calls.arguments import leaf_type, refuse
-from gradwire.calls.capture import leaf_names, name_of
 from gradwire.control_flow.bodies import (
     Function,
     captured_by,
     closed,
     emitted,
     is_python_number,
-    operands_of,
     require_functions,
     takes,
     traced_body,
 )
 from gradwire.errors import TracingError
+from gradwire.tracing.capture import leaf_names, name_of
 from gradwire.tracing.trace import Trace, Tracer, active_trace, require_open
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
 from gradwire_engine.attributes import Cond
@@ -59,7 +58,7 @@ def _cond(trace: Trace, pred: Tracer, true_fun: Function, false_fun: Function, a
     otherwise = traced_body(branches.second, name_of(false_fun), tree, types, names)
     dtypes = branches.common_types(then.graph.output_types, otherwise.graph.output_types)
     captured = captured_by(otherwise, then)
-    operands = [*[trace.value_of(leaf) for leaf in (pred, *leaves)], *operands_of(trace, captured)]
+    operands = [*[trace.value_of(leaf) for leaf in (pred, *leaves)], *trace.operands_of(captured)]
     graphs = [closed(body, captured, dtypes=dtypes) for body in (otherwise, then)]
     results = emitted(trace, "cond", operands, Cond(), graphs)
     return branches.tree.build(results)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gradwire.calls.arguments import leaf_type, refuse
-from gradwire.calls.capture import name_of
 from gradwire.control_flow.bodies import is_python_number, takes
 from gradwire.errors import TracingError
+from gradwire.tracing.capture import name_of
 from gradwire.tracing.promotion import as_type
 from gradwire.tracing.trees import Tree, flatten
 from gradwire_engine.types import TensorType

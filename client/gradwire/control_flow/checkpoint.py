@@ -6,8 +6,9 @@ import functools
 from typing import Any
 
 from gradwire.calls.arguments import leaf_type
-from gradwire.calls.capture import capture, leaf_names, name_of
-from gradwire.control_flow.bodies import Function, captured_by, closed, emitted, operands_of
+from gradwire.control_flow.bodies import Function, captured_by, closed, emitted
+from gradwire.numpy_functions import LIBRARY
+from gradwire.tracing.capture import capture, leaf_names, name_of
 from gradwire.tracing.trace import active_trace
 from gradwire.tracing.trees import flatten
 
@@ -42,8 +43,8 @@ class _Checkpointed:
         leaves, tree = flatten((args, kwargs))
         names = leaf_names(self._function, tree)
         types = [leaf_type(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
-        body = capture(self._function, tree, types, names, is_body=True)
+        body = capture(LIBRARY, self._function, tree, types, names, is_body=True)
         captured = captured_by(body)
-        operands = [*[trace.value_of(leaf) for leaf in leaves], *operands_of(trace, captured)]
+        operands = [*[trace.value_of(leaf) for leaf in leaves], *trace.operands_of(captured)]
         results = emitted(trace, "checkpoint", operands, bodies=[closed(body, captured)])
         return body.result.build(results)

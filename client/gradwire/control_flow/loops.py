@@ -15,19 +15,18 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.calls.arguments import leaf_type, refuse
-from gradwire.calls.capture import TracedFunction, name_of
 from gradwire.control_flow.bodies import (
     Function,
     captured_by,
     closed,
     emitted,
-    operands_of,
     require_entries,
     require_functions,
     traced_body,
 )
 from gradwire.control_flow.carry import Carry
 from gradwire.errors import RowError, TracingError
+from gradwire.tracing.capture import TracedFunction, name_of
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.trace import Trace, Tracer, active_trace
 from gradwire.tracing.trees import LEAF, Tree, flatten, tuple_of
@@ -124,7 +123,7 @@ def _scan(
 ) -> tuple[Any, Any]:
     body, y_tree = _scan_body(f, carry, [x.type for x in xs], x_tree)
     captured = captured_by(body)
-    operands = [*operands_of(trace, captured), *[trace.value_of(leaf) for leaf in carry.leaves], *xs]
+    operands = [*trace.operands_of(captured), *[trace.value_of(leaf) for leaf in carry.leaves], *xs]
     count = len(carry.leaves)
     attributes = Scan(constants=len(captured), carries=count, length=steps, reverse=bool(reverse))
     results = emitted(trace, "scan", operands, attributes, [closed(body, captured, captured_first=True)])
@@ -204,8 +203,8 @@ def _while(trace: Trace, cond_fun: Function, body_fun: Function, carry: Carry, l
     test_captured, step_captured = captured_by(test), captured_by(step)
     attributes = While(condition_constants=len(test_captured), body_constants=len(step_captured), max_steps=limit)
     operands = [
-        *operands_of(trace, test_captured),
-        *operands_of(trace, step_captured),
+        *trace.operands_of(test_captured),
+        *trace.operands_of(step_captured),
         *[trace.value_of(leaf) for leaf in carry.leaves],
     ]
     graphs = [closed(test, test_captured, captured_first=True), closed(step, step_captured, captured_first=True)]

@@ -10,13 +10,13 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from gradwire.calls.arguments import Call, leaf_type, refuse
-from gradwire.calls.capture import TracedFunction
 from gradwire.calls.kept import KeptTrace
 from gradwire.calls.signature import CallSignature
 from gradwire.calls.transformed import TransformedFunction
 from gradwire.connection.default import current_client
 from gradwire.connection.replies import parsed
 from gradwire.errors import TracingError
+from gradwire.tracing.capture import TracedFunction
 from gradwire.tracing.locations import Location, at_user_line
 from gradwire.tracing.promotion import as_type
 from gradwire.tracing.trace import active_trace

@@ -16,11 +16,11 @@ import numpy as np
 from gradwire.numpy_functions import (
     contractions,
     einsum,
-    elementwise,
     indexing,
     interpolation,
     joining,
     linalg,
+    lines,
     norms,
     polynomials,
     quantiles,
@@ -31,6 +31,8 @@ from gradwire.numpy_functions import (
     sliding,
     sorting,
     statistics,
+    taking,
+    ufuncs,
     updates,
 )
 from gradwire.tracing import complaints
@@ -41,22 +43,22 @@ Function = Callable[..., Any]
 
 
 def _closed(*tables: Mapping[Any, Function]) -> Mapping[Function, Function]:
-    found: dict[Function, Function] = {}
+    meanings: dict[Function, Function] = {}
     for table in tables:
         for function, meaning in table.items():
-            if found.get(function, meaning) is not meaning:
+            if meanings.get(function, meaning) is not meaning:
                 raise TypeError(f"{function.__name__} is defined twice")
-            found[function] = meaning
-    return MappingProxyType(found)
+            meanings[function] = meaning
+    return MappingProxyType(meanings)
 
 
 FUNCTIONS: Final = _closed(
     contractions.TABLE,
     einsum.TABLE,
-    indexing.TABLE,
     interpolation.TABLE,
     joining.TABLE,
     linalg.TABLE,
+    lines.TABLE,
     norms.TABLE,
     polynomials.TABLE,
     quantiles.TABLE,
@@ -67,6 +69,7 @@ FUNCTIONS: Final = _closed(
     sliding.TABLE,
     sorting.TABLE,
     statistics.TABLE,
+    taking.TABLE,
 )
 """numpy function -> its meaning."""
 
@@ -141,7 +144,7 @@ class NumpyLibrary:
 
     def apply_ufunc(self, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:
         """A ufunc, or one of its methods, on tracers and arrays."""
-        return elementwise.apply_ufunc(ufunc, method, inputs, options)
+        return ufuncs.apply_ufunc(ufunc, method, inputs, options)
 
     def getitem(self, x: StandIn, index: Any) -> Any:
         """``x[index]``."""

@@ -121,7 +121,7 @@ def generalized(ufunc: np.ufunc, inputs: Sequence[Any], options: Mapping[str, An
     if remaining or (axis != -1 and ufunc.__name__ != "vecdot"):
         raise unsupported_argument(ufunc.__name__, next(iter(remaining), "axis"))
     if dtype is not None:
-        inputs = [cast(one, as_dtype(dtype)) for one in lifted(*inputs)]
+        inputs = [cast(operand, as_dtype(dtype)) for operand in lifted(*inputs)]
     x, y = inputs
     return vecdot(x, y, axis) if ufunc.__name__ == "vecdot" else rule(x, y)
 
@@ -163,11 +163,11 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Array:
     """numpy.tensordot."""
     x, y = promoted((a, b), "tensordot")
     if isinstance(axes, (tuple, list)):
-        left, right = [entries(one) for one in axes]
+        left, right = [entries(part) for part in axes]
     else:
         count = integer(axes, "axes")
         left, right = list(range(x.ndim - count, x.ndim)), list(range(count))
-    left, right = [axis_of(one, x.ndim) for one in left], [axis_of(one, y.ndim) for one in right]
+    left, right = [axis_of(axis, x.ndim) for axis in left], [axis_of(axis, y.ndim) for axis in right]
     if len(left) != len(right):
         raise wrong(f"tensordot: got {len(left)} and {len(right)} axes")
     for i, j in zip(left, right, strict=True):

@@ -49,12 +49,15 @@ def _normalized(operands: Sequence[Any]) -> tuple[str, list[Any]]:
     if isinstance(operands[0], str):
         return operands[0].replace(" ", ""), list(operands[1:])
     arrays, terms = list(operands[0 : len(operands) - len(operands) % 2 : 2]), list(operands[1::2])
-    texts = ["".join("..." if one is Ellipsis else string.ascii_letters[one] for one in term) for term in terms]
-    subscripts = ",".join(texts)
+    subscripts = ",".join([_spelled(term) for term in terms])
     if len(operands) % 2:
-        last = operands[-1]
-        subscripts += "->" + "".join("..." if one is Ellipsis else string.ascii_letters[one] for one in last)
+        subscripts += "->" + _spelled(operands[-1])
     return subscripts, arrays
+
+
+def _spelled(term: Sequence[Any]) -> str:
+    """A list of integers as letters."""
+    return "".join("..." if number is Ellipsis else string.ascii_letters[number] for number in term)
 
 
 def _parsed(subscripts: str, arrays: Sequence[Tracer]) -> tuple[list[str], str]:
@@ -97,16 +100,16 @@ def _lengths(inputs: Sequence[str], arrays: Sequence[Tracer]) -> dict[str, int]:
 def _prepared(term: str, x: Tracer, lengths: dict[str, int]) -> tuple[str, Tracer]:
     """An operand with each letter once: diagonals taken, axes of length 1 that stand for longer ones removed."""
     for letter in set(term):
-        places = [i for i, other in enumerate(term) if other == letter]
-        while len(places) > 1:
-            first, second = places[0], places[1]
+        axes = [i for i, other in enumerate(term) if other == letter]
+        while len(axes) > 1:
+            first, second = axes[0], axes[1]
             if x.shape[first] != x.shape[second]:
                 shape = list(x.shape)
                 shape[first] = shape[second] = lengths[letter]
                 x = xp.broadcast_to(x, shape)
             x = xp.diagonal(x, axis1=first, axis2=second)
             term = term[:first] + term[first + 1 : second] + term[second + 1 :] + letter
-            places = [i for i, other in enumerate(term) if other == letter]
+            axes = [i for i, other in enumerate(term) if other == letter]
     single = [i for i, letter in enumerate(term) if x.shape[i] == 1 and lengths[letter] != 1]
     if single:
         x = xp.squeeze(x, tuple(single))
@@ -146,13 +149,12 @@ def _combined(terms: Sequence[tuple[str, Tracer]], needed: set[str]) -> tuple[st
         x = contract(
             x,
             y,
-            ([letters.index(one) for one in gone], [other.index(one) for one in gone]),
-            ([letters.index(one) for one in shared], [other.index(one) for one in shared]),
+            ([letters.index(letter) for letter in gone], [other.index(letter) for letter in gone]),
+            ([letters.index(letter) for letter in shared], [other.index(letter) for letter in shared]),
         )
         both = set(shared) | set(gone)
-        letters = "".join(
-            [*shared, *[one for one in letters if one not in both], *[one for one in other if one not in both]]
-        )
+        rest = [letter for letter in letters + other if letter not in both]
+        letters = "".join([*shared, *rest])
     return _summed(letters, x, needed) if len(terms) == 1 else (letters, x)
 
 

@@ -1,4 +1,4 @@
-"""``x[…]``, take, take_along_axis, choose: slices become slice and flip, index arrays a gather.
+"""``x[…]``: slices become slice and flip, index arrays a gather.
 
 Index arrays that are known are checked here, as numpy does. Traced ones cannot be: a negative index counts from the
 end, once, and one out of range reads NaN (0 for integers, false for bool).
@@ -7,7 +7,7 @@ end, once, and one out of range reads NaN (0 for integers, false for bool).
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +15,11 @@ import numpy as np
 from gradwire.errors import OutOfRangeError, TracingError
 from gradwire.numpy_functions.operands import (
     Array,
-    Table,
-    axis_of,
     broadcast,
     broadcast_shapes,
     cast,
     lift,
     lifted,
-    promoted,
-    require_default,
     wrong,
     xp,
 )
@@ -51,8 +47,8 @@ def getitem(x: StandIn, index: Index) -> Array:
     array = lift(x)
     parts = _expanded(array, index if type(index) is tuple else (index,))
     arrays = any([isinstance(part, (np.ndarray, Tracer)) for part in parts])
-    array, advanced, places = _sliced(array, parts, arrays)
-    return _gathered(array, advanced, places) if advanced else array
+    array, advanced, standing = _sliced(array, parts, arrays)
+    return _looked_up(array, advanced, standing) if advanced else array
 
 
 def _expanded(x: Tracer, index: Sequence[Index]) -> list[Any]:
@@ -74,9 +70,9 @@ def _expanded(x: Tracer, index: Sequence[Index]) -> list[Any]:
             parts.append(part)
             used += 1
         else:
-            found = _arrays_of(part, x.shape[used:])
-            parts.extend(found)
-            used += len(found)
+            arrays = _arrays_of(part, x.shape[used:])
+            parts.extend(arrays)
+            used += len(arrays)
     if used > x.ndim:
         raise OutOfRangeError(
             at_user_line(f"too many indices for array: array is {x.ndim}-dimensional, but {used} were indexed")
@@ -84,8 +80,8 @@ def _expanded(x: Tracer, index: Sequence[Index]) -> list[Any]:
     rest: list[Any] = [slice(None)] * (x.ndim - used)
     if ellipsis >= 0 and not rest:
         rest = [Ellipsis]
-    place = len(parts) if ellipsis < 0 else ellipsis
-    return parts[:place] + rest + parts[place:]
+    position = len(parts) if ellipsis < 0 else ellipsis
+    return parts[:position] + rest + parts[position:]
 
 
 def _arrays_of(part: Index, shape: tuple[int, ...]) -> list[Any]:
@@ -152,7 +148,7 @@ def _sliced(x: Tracer, parts: Sequence[Any], arrays: bool) -> tuple[Tracer, list
         else:
             known = np.asarray(_checked(part, axis, length)) if isinstance(part, int) else part
             advanced.append(
-                _Advanced(len(shape), known if isinstance(part, (int, Tracer)) else _in_range(part, axis, length))
+                _Advanced(len(shape), known if isinstance(part, (int, Tracer)) else in_range(part, axis, length))
             )
             positions.append(position)
             first, end, step = 0, length, 1
@@ -162,7 +158,7 @@ def _sliced(x: Tracer, parts: Sequence[Any], arrays: bool) -> tuple[Tracer, list
         stride.append(step)
         axis += 1
     value = x._value
-    if any(start) or any([a != b for a, b in zip(limit, x.shape, strict=True)]) or any([one != 1 for one in stride]):
+    if any(start) or any([a != b for a, b in zip(limit, x.shape, strict=True)]) or any([step != 1 for step in stride]):
         value = vocabulary.slice_of(value, start, limit, stride)
     if flipped:
         value = vocabulary.flip(value, flipped)
@@ -195,160 +191,33 @@ def _checked(index: int, axis: int, length: int) -> int:
     return index % length
 
 
-def _in_range(indices: np.ndarray, axis: int, length: int) -> Any:
+def in_range(indices: np.ndarray, axis: int, length: int) -> Any:
+    """Known indices counted from the front; OutOfRangeError where one is out of bounds."""
     if indices.size and not (indices.min() >= -length and indices.max() < length):
         bad = indices[(indices < -length) | (indices >= length)].flat[0]
         raise OutOfRangeError(at_user_line(f"index {bad} is out of bounds for axis {axis} with size {length}"))
     return xp.where(indices < 0, indices + length, indices)
 
 
-def _gathered(x: Tracer, advanced: Sequence[_Advanced], places: tuple[bool, int]) -> Array:
+def _looked_up(x: Tracer, advanced: Sequence[_Advanced], standing: tuple[bool, int]) -> Array:
     """Index arrays applied to the axes where they stand."""
-    together, offset = places
-    axes = [one.axis for one in advanced]
+    together, offset = standing
+    axes = [part.axis for part in advanced]
+    known: list[Any] = [part.index for part in advanced]
     if not together:
         x = xp.moveaxis(x, axes, range(len(axes)))
         offset = 0
-    shape = broadcast_shapes(*[xp.shape(one.index) for one in advanced])
-    if any(isinstance(one.index, Tracer) for one in advanced):
-        x, *indices = lifted(x, *[one.index for one in advanced])
-        columns = [broadcast(cast(one, _INT64), shape) for one in indices]
+    shape = broadcast_shapes(*[xp.shape(index) for index in known])
+    if any(isinstance(index, Tracer) for index in known):
+        x, *indices = lifted(x, *known)
+        columns = [broadcast(cast(index, _INT64), shape) for index in indices]
         where: Any = xp.stack(columns, axis=-1)
     else:
-        where = xp.stack([xp.broadcast_to(one.index, shape) for one in advanced], axis=-1)
-    return _gather(x, where, Gather(0, offset))
+        where = xp.stack([xp.broadcast_to(index, shape) for index in known], axis=-1)
+    return gathered(x, where, Gather(0, offset))
 
 
-def _gather(x: Tracer, indices: Any, attributes: Gather) -> Array:
+def gathered(x: Tracer, indices: Any, attributes: Gather) -> Array:
+    """A gather, at indices that may be known."""
     array, where = lifted(x, indices)
     return array._trace.wrap(vocabulary.gather(array._value, where._value, attributes))
-
-
-def _require_integers(indices: Any) -> Any:
-    if isinstance(indices, Tracer):
-        if indices.dtype.kind != "i":
-            raise wrong(f"indices must be of integer type, got {indices.dtype}")
-        return indices
-    array = np.asarray(indices)
-    if array.size == 0:
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "iu":
-        raise wrong(f"indices must be of integer type, got {array.dtype}")
-    return array.astype(np.int64)
-
-
-def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Array:
-    """numpy.take."""
-    require_default("take", out=out)
-    x = lift(a)
-    if axis is None:
-        x, axis = xp.ravel(x), 0
-    along = axis_of(axis, x.ndim)
-    where = _require_integers(indices)
-    if mode == "wrap":
-        where = where % x.shape[along]
-    elif mode == "clip":
-        where = xp.clip(where, 0, x.shape[along] - 1)
-    return getitem(x, (*(slice(None),) * along, where))
-
-
-def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Array:
-    """numpy.take_along_axis: a gather whose other axes are shared."""
-    x, where = lifted(arr, _require_integers(indices))
-    if axis is None:
-        x, axis = xp.ravel(x), 0
-    if where.ndim != x.ndim:
-        raise wrong("`indices` and `arr` must have the same number of dimensions")
-    along = axis_of(axis, x.ndim)
-    if not isinstance(indices, Tracer):
-        _in_range(np.asarray(indices, dtype=np.int64), along, x.shape[along])
-    x, where = xp.moveaxis(x, along, -1), xp.moveaxis(cast(where, _INT64), along, -1)
-    shape = broadcast_shapes(x.shape[:-1], where.shape[:-1])
-    x, where = broadcast(x, (*shape, x.shape[-1])), broadcast(where, (*shape, where.shape[-1]))
-    found = _gather(x, xp.expand_dims(where, -1), Gather(len(shape), 0))
-    return xp.moveaxis(found, -1, along)
-
-
-def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Array:
-    """numpy.choose: element by element, one of several arrays."""
-    require_default("choose", out=out)
-    options = promoted(list(choices), "choose")
-    where = _require_integers(a)
-    if mode == "wrap":
-        where = where % len(options)
-    elif mode == "clip":
-        where = xp.clip(where, 0, len(options) - 1)
-    shape = broadcast_shapes(xp.shape(where), *[one.shape for one in options])
-    table = xp.stack([xp.broadcast_to(one, shape) for one in options])
-    return take_along_axis(table, xp.broadcast_to(where, shape)[np.newaxis], 0)[0]
-
-
-def _compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Array:
-    """numpy.compress by a known condition."""
-    require_default("compress", out=out)
-    if isinstance(condition, Tracer):
-        raise complaints.error("shape_of_values", condition._value.type)
-    return take(a, np.flatnonzero(condition), axis)
-
-
-def _extract(condition: Any, arr: Any) -> Array:
-    """numpy.extract by a known condition."""
-    return _compress(condition if isinstance(condition, Tracer) else np.ravel(condition), arr)
-
-
-def _of_shape(indices: Callable[..., Any]) -> Callable[..., Any]:
-    """Indices that only the shape decides, as plain arrays."""
-
-    def function(arr: Any, k: int = 0) -> Any:
-        shape = xp.shape(arr)
-        if len(shape) != 2:
-            raise wrong("input array must be 2-d")
-        return indices(shape[0], k, shape[1])
-
-    return function
-
-
-def _diag_indices_from(arr: Any) -> Any:
-    """numpy.diag_indices_from."""
-    shape = xp.shape(arr)
-    if len(shape) < 2 or len(set(shape)) != 1:
-        raise wrong("all dimensions of input must be of equal length, and at least two")
-    return np.diag_indices(shape[0], len(shape))
-
-
-def _ravel_multi_index(multi_index: Any, dims: Any, mode: str = "raise", order: str = "C") -> Array:
-    """numpy.ravel_multi_index; indices out of range are not noticed."""
-    if mode != "raise" or order != "C":
-        raise complaints.unsupported_argument("ravel_multi_index", "mode and order")
-    parts = lifted(*multi_index)
-    if len(parts) != len(dims):
-        raise wrong(f"parameter multi_index must be a sequence of length {len(dims)}")
-    found: Any = 0
-    for part, length in zip(parts, dims, strict=True):
-        found = found * length + cast(part, _INT64)
-    return found
-
-
-def _unravel_index(indices: Any, shape: Any, order: str = "C") -> tuple[Array, ...]:
-    """numpy.unravel_index; indices out of range are not noticed."""
-    if order != "C":
-        raise complaints.unsupported_argument("unravel_index", "order")
-    rest, found = cast(lift(_require_integers(indices)), _INT64), []
-    for length in reversed(shape if isinstance(shape, (tuple, list)) else (shape,)):
-        found.append(rest % length)
-        rest = rest // length
-    return tuple(found[::-1])
-
-
-TABLE: Table = {
-    np.take: take,
-    np.take_along_axis: take_along_axis,
-    np.choose: choose,
-    np.compress: _compress,
-    np.extract: _extract,
-    np.tril_indices_from: _of_shape(np.tril_indices),
-    np.triu_indices_from: _of_shape(np.triu_indices),
-    np.diag_indices_from: _diag_indices_from,
-    np.ravel_multi_index: _ravel_multi_index,
-    np.unravel_index: _unravel_index,
-}

@@ -38,7 +38,7 @@ def interp(x: Any, xp_: Any, fp: Any, left: Any = None, right: Any = None, perio
     """
     ends = [] if left is None or period is not None else [left]
     ends += [] if right is None or period is not None else [right]
-    operands = [cast(one, _FLOAT64) for one in lifted(x, xp_, fp, *ends)]
+    operands = [cast(operand, _FLOAT64) for operand in lifted(x, xp_, fp, *ends)]
     points, nodes, values = operands[:3]
     if nodes.ndim != 1 or values.shape != nodes.shape:
         raise wrong(f"fp and xp are not of the same length: shapes {values.shape} and {nodes.shape}")
@@ -46,11 +46,11 @@ def interp(x: Any, xp_: Any, fp: Any, left: Any = None, right: Any = None, perio
         raise wrong("array of sample points is empty")
     if period is not None:
         points, nodes, values = _periodic(points, nodes, values, period)
-    given = iter(operands[3:])
-    below = values[0] if left is None or period is not None else next(given)
-    above = values[-1] if right is None or period is not None else next(given)
-    found = _on_segments(points, nodes, values)
-    return xp.where(points < nodes[0], below, xp.where(points > nodes[-1], above, found))
+    others = iter(operands[3:])
+    below = values[0] if left is None or period is not None else next(others)
+    above = values[-1] if right is None or period is not None else next(others)
+    inside = _on_segments(points, nodes, values)
+    return xp.where(points < nodes[0], below, xp.where(points > nodes[-1], above, inside))
 
 
 def _periodic(x: Tracer, nodes: Tracer, values: Tracer, period: Any) -> tuple[Any, Any, Any]:
@@ -70,14 +70,14 @@ def _on_segments(x: Tracer, nodes: Tracer, values: Tracer) -> Array:
     last = nodes.shape[0] - 1
     if last == 0:
         return xp.broadcast_to(values[0], x.shape)
-    place = xp.clip(xp.searchsorted(nodes, x, side="right") - 1, 0, last - 1)
-    low, high, start, end = nodes[place], nodes[place + 1], values[place], values[place + 1]
+    segment = xp.clip(xp.searchsorted(nodes, x, side="right") - 1, 0, last - 1)
+    low, high, start, end = nodes[segment], nodes[segment + 1], values[segment], values[segment + 1]
     slope = (end - start) / (high - low)
-    found = slope * (x - low) + start
+    value = slope * (x - low) + start
     # Infinite values: what can be said from the right, and at the nodes themselves.
-    infinite = xp.where(xp.isnan(found), slope * (x - high) + end, found)
+    infinite = xp.where(xp.isnan(value), slope * (x - high) + end, value)
     infinite = xp.where(x == high, end, xp.where(x == low, start, infinite))
-    return xp.where(xp.isfinite(slope), found, infinite)
+    return xp.where(xp.isfinite(slope), value, infinite)
 
 
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
@@ -86,16 +86,16 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     if values.dtype.kind == "b":
         raise TracingError(at_user_line("np.gradient of bools is not defined; convert with x.astype(np.float64)"))
     values = floating(values)
-    axes = tuple(range(values.ndim)) if axis is None else tuple(axis_of(one, values.ndim) for one in entries(axis))
-    given: Sequence[Any] = [*varargs] or [1.0]
-    if len(given) == 1 and xp.ndim(given[0]) == 0:
-        given = [*given] * len(axes)
+    axes = tuple(range(values.ndim)) if axis is None else tuple(axis_of(entry, values.ndim) for entry in entries(axis))
+    distances: Sequence[Any] = [*varargs] or [1.0]
+    if len(distances) == 1 and xp.ndim(distances[0]) == 0:
+        distances = [*distances] * len(axes)
     elif len(spacings) != len(axes):
         raise wrong("gradient: invalid number of arguments")
     if edge_order not in (1, 2):
         raise wrong("'edge_order' greater than 2 not supported")
-    found = tuple([_slopes(values, h, one, edge_order) for h, one in zip(given, axes, strict=True)])
-    return found[0] if len(found) == 1 else found
+    slopes = tuple([_slopes(values, h, along, edge_order) for h, along in zip(distances, axes, strict=True)])
+    return slopes[0] if len(slopes) == 1 else slopes
 
 
 def _slopes(values: Tracer, spacing: Any, axis: int, edge_order: int) -> Array:
@@ -116,8 +116,8 @@ def _slopes(values: Tracer, spacing: Any, axis: int, edge_order: int) -> Array:
         + before / (after * (before + after)) * y[..., 2:]
     )
     first, last = _end(y, steps, edge_order), _end(y[..., ::-1], -steps[::-1], edge_order)
-    found = xp.concatenate([first[..., np.newaxis], inner, last[..., np.newaxis]], axis=-1)
-    return xp.moveaxis(cast(found, values.dtype) if not isinstance(spacing, Tracer) else found, -1, axis)
+    slopes = xp.concatenate([first[..., np.newaxis], inner, last[..., np.newaxis]], axis=-1)
+    return xp.moveaxis(cast(slopes, values.dtype) if not isinstance(spacing, Tracer) else slopes, -1, axis)
 
 
 def _end(y: Array, steps: Any, order: int) -> Array:
@@ -135,17 +135,17 @@ def _end(y: Array, steps: Any, order: int) -> Array:
 def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Array:
     """numpy.unwrap."""
     x = lift(p)
-    place = axis_of(axis, x.ndim)
+    along = axis_of(axis, x.ndim)
     if x.dtype.kind != "f":
         x = floating(x)
-    steps = diff(x, axis=place)
+    steps = diff(x, axis=along)
     half = period / 2
     wrapped = (steps + half) % period - half
     wrapped = xp.where(xp.logical_and(wrapped == -half, steps > 0), half, wrapped)
     correction = xp.where(xp.absolute(steps) < (half if discont is None else max(discont, half)), 0.0, wrapped - steps)
-    before = (slice(None),) * place
-    rest = x[(*before, slice(1, None))] + xp.cumsum(correction, axis=place)
-    return xp.concatenate([x[(*before, slice(None, 1))], rest], axis=place)
+    before = (slice(None),) * along
+    rest = x[(*before, slice(1, None))] + xp.cumsum(correction, axis=along)
+    return xp.concatenate([x[(*before, slice(None, 1))], rest], axis=along)
 
 
 def linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
@@ -154,17 +154,17 @@ def linspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, retste
     count = integer(num, "num")
     if count < 0:
         raise wrong(f"Number of samples, {count}, must be non-negative.")
-    first, last = (floating(one) for one in promoted([start, stop], "linspace"))
+    first, last = (floating(end) for end in promoted([start, stop], "linspace"))
     step = (last - first) / max(count - 1 if endpoint else count, 1)
     shape = (-1, *(1,) * step.ndim)
-    found = first + xp.reshape(np.arange(count, dtype=step.dtype), shape) * step
+    points = first + xp.reshape(np.arange(count, dtype=step.dtype), shape) * step
     if endpoint and count > 1:
-        found = xp.concatenate([found[:-1], xp.broadcast_to(last, step.shape)[np.newaxis]])
-    found = xp.moveaxis(found, 0, axis_of(axis, found.ndim))
+        points = xp.concatenate([points[:-1], xp.broadcast_to(last, step.shape)[np.newaxis]])
+    points = xp.moveaxis(points, 0, axis_of(axis, points.ndim))
     if dtype is not None:
         wanted = as_dtype(dtype)
-        found = cast(xp.floor(found) if wanted.kind == "i" else found, wanted)
-    return (found, step) if retstep else found
+        points = cast(xp.floor(points) if wanted.kind == "i" else points, wanted)
+    return (points, step) if retstep else points
 
 
 def logspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None,
@@ -173,8 +173,8 @@ def logspace(start: Any, stop: Any, num: Any = 50, endpoint: bool = True, base: 
     if xp.ndim(base):
         raise wrong(f"logspace: expected one number as base, got shape {xp.shape(base)}")
     first, last, _ = lifted(start, stop, base)
-    found = xp.power(base, linspace(first, last, num, endpoint, axis=axis))
-    return found if dtype is None else cast(found, as_dtype(dtype))
+    points = xp.power(base, linspace(first, last, num, endpoint, axis=axis))
+    return points if dtype is None else cast(points, as_dtype(dtype))
 
 
 TABLE: Table = {

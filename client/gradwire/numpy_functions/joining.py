@@ -39,7 +39,7 @@ def _arrays(arrays: Any, what: str) -> list[Any]:
         arrays = list(arrays)
     if not len(arrays):
         raise wrong(f"need at least one array to {what}")
-    return [np.asarray(one) if isinstance(one, (int, float, list, tuple)) else one for one in arrays]
+    return [np.asarray(array) if isinstance(array, (int, float, list, tuple)) else array for array in arrays]
 
 
 def concatenate(arrays: Any, /, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: Any = None) -> Array:
@@ -47,44 +47,44 @@ def concatenate(arrays: Any, /, axis: Any = 0, out: Any = None, *, dtype: Any = 
     require_default("concatenate", out=out)
     parts = promoted(_arrays(arrays, "concatenate"), "concatenate")
     if dtype is not None:
-        parts = [cast(one, as_dtype(dtype)) for one in parts]
+        parts = [cast(part, as_dtype(dtype)) for part in parts]
     if axis is None:
-        parts, axis = [xp.ravel(one) for one in parts], 0
+        parts, axis = [xp.ravel(part) for part in parts], 0
     along = axis_of(axis, parts[0].ndim) if parts[0].ndim else 0
-    rests = {one.shape[:along] + one.shape[along + 1 :] if one.ndim else None for one in parts}
-    if len(rests) != 1 or None in rests or len({one.ndim for one in parts}) != 1:
-        shapes = ", ".join(str(one.shape) for one in parts)
+    rests = {part.shape[:along] + part.shape[along + 1 :] if part.ndim else None for part in parts}
+    if len(rests) != 1 or None in rests or len({part.ndim for part in parts}) != 1:
+        shapes = ", ".join(str(part.shape) for part in parts)
         raise wrong(f"concatenate: shapes {shapes} must be equal but for axis {along}, with at least one axis")
     if len(parts) == 1:
         return parts[0]
-    return parts[0]._trace.wrap(vocabulary.concat([one._value for one in parts], along))
+    return parts[0]._trace.wrap(vocabulary.concat([part._value for part in parts], along))
 
 
 def stack(arrays: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: Any = None) -> Array:
     """numpy.stack."""
     require_default("stack", out=out)
     parts = promoted(_arrays(arrays, "stack"), "stack")
-    if len({one.shape for one in parts}) != 1:
-        raise wrong(f"all input arrays must have the same shape, got {', '.join(str(one.shape) for one in parts)}")
+    if len({part.shape for part in parts}) != 1:
+        raise wrong(f"all input arrays must have the same shape, got {', '.join(str(part.shape) for part in parts)}")
     along = axis_of(axis, parts[0].ndim + 1)
-    return concatenate([xp.expand_dims(one, along) for one in parts], along, dtype=dtype)
+    return concatenate([xp.expand_dims(part, along) for part in parts], along, dtype=dtype)
 
 
 def _vstack(tup: Any, *, dtype: Any = None, casting: Any = None) -> Array:
-    return concatenate([xp.atleast_2d(one) for one in _arrays(tup, "stack")], 0, dtype=dtype)
+    return concatenate([xp.atleast_2d(array) for array in _arrays(tup, "stack")], 0, dtype=dtype)
 
 
 def _hstack(tup: Any, *, dtype: Any = None, casting: Any = None) -> Array:
-    parts = [xp.atleast_1d(one) for one in _arrays(tup, "stack")]
+    parts = [xp.atleast_1d(array) for array in _arrays(tup, "stack")]
     return concatenate(parts, 0 if parts[0].ndim == 1 else 1, dtype=dtype)
 
 
 def _dstack(tup: Any) -> Array:
-    return concatenate([xp.atleast_3d(one) for one in _arrays(tup, "stack")], 2)
+    return concatenate([xp.atleast_3d(array) for array in _arrays(tup, "stack")], 2)
 
 
 def _column_stack(tup: Any) -> Array:
-    parts = [one if xp.ndim(one) > 1 else xp.reshape(one, (-1, 1)) for one in _arrays(tup, "stack")]
+    parts = [array if xp.ndim(array) > 1 else xp.reshape(array, (-1, 1)) for array in _arrays(tup, "stack")]
     return concatenate(parts, 1)
 
 
@@ -92,7 +92,7 @@ def _block(arrays: Any) -> Any:
     """numpy.block: nested lists, innermost along the last axis."""
 
     def depth_of(part: Any) -> int:
-        return 1 + max((depth_of(one) for one in part), default=0) if isinstance(part, list) else 0
+        return 1 + max((depth_of(inner) for inner in part), default=0) if isinstance(part, list) else 0
 
     depth = depth_of(arrays)
     rank = max(depth, _block_rank(arrays))
@@ -100,13 +100,13 @@ def _block(arrays: Any) -> Any:
     def joined(part: Any, level: int) -> Any:
         if not isinstance(part, list):
             return xp.reshape(part, (1,) * (rank - xp.ndim(part)) + xp.shape(part))
-        return concatenate([joined(one, level + 1) for one in part], axis=rank - depth + level)
+        return concatenate([joined(inner, level + 1) for inner in part], axis=rank - depth + level)
 
     return joined(arrays, 0)
 
 
 def _block_rank(part: Any) -> int:
-    return max((_block_rank(one) for one in part), default=0) if isinstance(part, list) else xp.ndim(part)
+    return max((_block_rank(inner) for inner in part), default=0) if isinstance(part, list) else xp.ndim(part)
 
 
 def _append(arr: Any, values: Any, axis: Any = None) -> Array:
@@ -121,7 +121,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     along = axis_of(axis, x.ndim)
     length = x.shape[along]
     if isinstance(indices_or_sections, (tuple, list, np.ndarray)):
-        ends = [integer(one, "indices") for one in indices_or_sections]
+        ends = [integer(index, "indices") for index in indices_or_sections]
     else:
         sections = integer(indices_or_sections, "sections")
         if sections <= 0:
@@ -192,8 +192,8 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> A
             if any(width):
                 if not x.shape[axis]:
                     raise wrong(f"can't extend empty axis {axis} using mode {mode!r}")
-                places = xp.pad(xp.arange(x.shape[axis]), width, mode, **options)
-                x = xp.take(x, places, axis=axis)
+                indices = xp.pad(xp.arange(x.shape[axis]), width, mode, **options)
+                x = xp.take(x, indices, axis=axis)
         return x
     if mode == "empty":
         mode, options = "constant", {}
@@ -240,16 +240,16 @@ def _pairs(given: Any, rank: int, what: str, as_is: bool = False) -> list[tuple[
 def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
     """numpy.meshgrid."""
     rank = len(xi)
-    arrays = [xp.ravel(one) for one in xi]
-    places = [1, 0, *range(2, rank)] if indexing == "xy" and rank > 1 else list(range(rank))
+    arrays = [xp.ravel(array) for array in xi]
+    axes = [1, 0, *range(2, rank)] if indexing == "xy" and rank > 1 else list(range(rank))
     spread = [
-        xp.reshape(one, [-1 if i == place else 1 for i in range(rank)])
-        for one, place in zip(arrays, places, strict=True)
+        xp.reshape(array, [-1 if i == axis else 1 for i in range(rank)])
+        for array, axis in zip(arrays, axes, strict=True)
     ]
     if sparse:
         return tuple(spread)
-    shape = broadcast_shapes(*[one.shape for one in spread])
-    return tuple([xp.broadcast_to(one, shape) for one in spread])
+    shape = broadcast_shapes(*[array.shape for array in spread])
+    return tuple([xp.broadcast_to(array, shape) for array in spread])
 
 
 def _delete(arr: Any, obj: Any, axis: Any = None) -> Array:
@@ -270,16 +270,16 @@ def _insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Array:
     if axis is None:
         x, axis = xp.ravel(x), -1
     along = axis_of(axis, x.ndim)
-    places = obj if isinstance(obj, slice) else np.asarray(obj)
+    positions = obj if isinstance(obj, slice) else np.asarray(obj)
     new = cast(lifted(x, values)[1], x.dtype)
     new = xp.reshape(new, (*(1,) * (x.ndim - new.ndim), *new.shape))
-    if not isinstance(places, slice) and places.ndim == 0:
+    if not isinstance(positions, slice) and positions.ndim == 0:
         new = xp.moveaxis(new, 0, along)
-    several = np.arange(x.shape[along])[places].size if isinstance(places, slice) else places.size
+    several = np.arange(x.shape[along])[positions].size if isinstance(positions, slice) else positions.size
     count = new.shape[along] if several == 1 else several
     shape = [count if i == along else n for i, n in enumerate(x.shape)]
     numbers = x.shape[along] + np.arange(count)
-    order = np.insert(np.arange(x.shape[along]), places, numbers)  # where numpy puts them
+    order = np.insert(np.arange(x.shape[along]), positions, numbers)  # where numpy puts them
     return xp.take(xp.concatenate([x, xp.broadcast_to(new, shape)], axis=along), order, axis=along)
 
 

@@ -110,8 +110,8 @@ def solve(a: Any, b: Any) -> Array:
     """numpy.linalg.solve: b is a vector if it has one axis, else a stack of matrices."""
     vector = lift(b).ndim == 1
     x, y = stacked_alike("linalg.solve", a, xp.expand_dims(lift(b), -1) if vector else b)
-    found = emit(x, "solve", y)
-    return xp.squeeze(found, -1) if vector else found
+    solution = emit(x, "solve", y)
+    return xp.squeeze(solution, -1) if vector else solution
 
 
 def inv(a: Any) -> Array:
@@ -169,11 +169,11 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Array, Array, Array, Array
     elif np.ndim(rcond) == 0 and not isinstance(rcond, Tracer) and rcond < 0:
         rcond = np.finfo(x.dtype).eps
     s = svdvals(x)
-    found = xp.matmul(_pinv(x, rcond), y)
+    solution = xp.matmul(_pinv(x, rcond), y)
     rank = xp.sum(s > rcond * xp.max(s, initial=0), dtype=np.int32)
-    missed = xp.sum(xp.square(y - xp.matmul(x, found)), axis=0)
+    missed = xp.sum(xp.square(y - xp.matmul(x, solution)), axis=0)
     residuals = xp.reshape(missed, -1) if x.shape[0] > x.shape[1] else xp.reshape(missed, -1)[:0]
-    return found, residuals, rank, s
+    return solution, residuals, rank, s
 
 
 # Determinants

@@ -37,16 +37,16 @@ def _scaled_norm(size: Tracer, ord: float, axis: Any, keepdims: Any) -> Array:
     total = xp.sum(xp.power(size / unit, ord), axis, keepdims=True)
     nothing = xp.equal(total, 0)
     root = xp.power(xp.where(nothing, size.dtype.type(1), total), 1.0 / ord)
-    found = xp.where(nothing, size.dtype.type(0), unit * root)
-    return found if keepdims else xp.squeeze(found, axis)
+    norm = xp.where(nothing, size.dtype.type(0), unit * root)
+    return norm if keepdims else xp.squeeze(norm, axis)
 
 
 def _matrix_norm(x: Tracer, ord: Any, axes: tuple[int, int], keepdims: Any) -> Array:
     if ord is None or ord in ("fro", "f"):
         return norm_of(x, axes, keepdims)
     if ord in (2, -2, "nuc"):
-        found = _of_singular_values(svdvals(xp.moveaxis(x, axes, (-2, -1))), ord)
-        return xp.expand_dims(found, axes) if keepdims else found
+        norm = _of_singular_values(svdvals(xp.moveaxis(x, axes, (-2, -1))), ord)
+        return xp.expand_dims(norm, axes) if keepdims else norm
     if ord not in (1, -1, np.inf, -np.inf):
         raise unsupported_argument(
             "linalg.norm", f"ord={ord!r}", "for matrices write ord='fro', 'nuc', 1, -1, 2, -2, np.inf or -np.inf"
@@ -74,7 +74,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> A
             return norm_of(array, None, keepdims)
         axes = tuple(range(array.ndim))
     else:
-        axes = tuple(axis_of(one, array.ndim) for one in entries(axis))
+        axes = tuple(axis_of(entry, array.ndim) for entry in entries(axis))
     if len(axes) == 1:
         return _vector_norm(array, ord, axes, keepdims)
     if len(axes) == 2:

@@ -40,16 +40,16 @@ def wrong(message: str) -> ShapeError:
 
 def trace_of(operands: Iterable[Any]) -> Trace:
     """The innermost trace among the operands; the active one where all are plain arrays."""
-    found = innermost(operands) or active_trace()
-    if found is None:
+    trace = innermost(operands) or active_trace()
+    if trace is None:
         raise TracingError(at_user_line("a traced operation outside of any traced function"))
-    return found
+    return trace
 
 
 def lifted(*operands: Any) -> list[Tracer]:
     """The operands as tracers of one trace, each in its own type; Python numbers as numpy makes arrays of them."""
     trace = trace_of(operands)
-    return [one if type(one) is Tracer and one._trace is trace else trace.wrap(trace.value_of(one)) for one in operands]
+    return [x if type(x) is Tracer and x._trace is trace else trace.wrap(trace.value_of(x)) for x in operands]
 
 
 def lift(operand: Any) -> Tracer:
@@ -92,8 +92,8 @@ def value_as(trace: Trace, operand: Any, dtype: Dtype) -> Value:
 def promoted(operands: Sequence[Any], what: str) -> list[Tracer]:
     """The operands as tracers of one trace and one type, by numpy's promotion."""
     trace = trace_of(operands)
-    dtype = common_type([dtype_of(one) for one in operands], what)
-    return [trace.wrap(value_as(trace, one, dtype)) for one in operands]
+    dtype = common_type([dtype_of(operand) for operand in operands], what)
+    return [trace.wrap(value_as(trace, operand, dtype)) for operand in operands]
 
 
 def floating(x: Any, what: str = "this function") -> Tracer:
@@ -179,10 +179,10 @@ def axes_of(axis: Any, rank: int) -> tuple[int, ...]:
     """axis= of a reduction as ascending axes: None is all of them."""
     if axis is None:
         return tuple(range(rank))
-    found = [axis_of(one, rank) for one in entries(axis)]
-    if len(set(found)) != len(found):
+    axes = [axis_of(entry, rank) for entry in entries(axis)]
+    if len(set(axes)) != len(axes):
         raise wrong(f"duplicate value in axis {axis}")
-    return tuple(sorted(found))
+    return tuple(sorted(axes))
 
 
 def shape_of(shape: Any, what: str = "shape") -> Shape:

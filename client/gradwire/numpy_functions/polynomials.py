@@ -35,16 +35,16 @@ def _combined(combine: np.ufunc) -> Callable[..., Array]:
     """polyadd and polysub: the shorter one is padded in front."""
 
     def function(a1: Any, a2: Any) -> Array:
-        x, y = (xp.atleast_1d(one) for one in promoted([a1, a2], "polyadd"))
+        x, y = (xp.atleast_1d(polynomial) for polynomial in promoted([a1, a2], "polyadd"))
         length = max(x.shape[0], y.shape[0])
-        return combine(*[xp.pad(one, (length - one.shape[0], 0)) for one in (x, y)])
+        return combine(*[xp.pad(polynomial, (length - polynomial.shape[0], 0)) for polynomial in (x, y)])
 
     return function
 
 
 def polymul(a1: Any, a2: Any) -> Array:
     """numpy.polymul; leading zeros stay."""
-    return xp.convolve(*[xp.atleast_1d(one) for one in lifted(a1, a2)])
+    return xp.convolve(*[xp.atleast_1d(polynomial) for polynomial in lifted(a1, a2)])
 
 
 def polyder(p: Any, m: Any = 1) -> Array:
@@ -74,7 +74,7 @@ def polyfit(x: Any, y: Any, deg: Any, rcond: Any = None, full: Any = False, w: A
     """numpy.polyfit: the coefficients alone."""
     if full or cov:
         raise unsupported_argument("polyfit", "full and cov")
-    points, values = (cast(one, np.dtype(np.float64)) for one in lifted(x, y))
+    points, values = (cast(operand, np.dtype(np.float64)) for operand in lifted(x, y))
     if points.ndim != 1 or values.ndim not in (1, 2) or values.shape[0] != points.shape[0]:
         raise wrong(f"polyfit: expected points of one axis and as many values, got {points.shape} and {values.shape}")
     columns = vander(points, _order(deg, "polynomial") + 1)
@@ -82,8 +82,8 @@ def polyfit(x: Any, y: Any, deg: Any, rcond: Any = None, full: Any = False, w: A
         weights = xp.reshape(lift(w), (-1, 1))
         columns, values = columns * weights, values * xp.reshape(weights, (-1, *(1,) * (values.ndim - 1)))
     scale = xp.sqrt(xp.sum(columns * columns, axis=0))
-    found = xp.linalg.lstsq(columns / scale, values, rcond)[0]
-    return xp.transpose(xp.transpose(found) / scale)
+    solution = xp.linalg.lstsq(columns / scale, values, rcond)[0]
+    return xp.transpose(xp.transpose(solution) / scale)
 
 
 def _order(m: Any, what: str) -> int:

@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.errors import TracingError
-from gradwire.numpy_functions.indexing import take_along_axis
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -26,6 +25,7 @@ from gradwire.numpy_functions.operands import (
     xp,
 )
 from gradwire.numpy_functions.sorting import sorted_along
+from gradwire.numpy_functions.taking import take_along_axis
 from gradwire.tracing.complaints import unsupported_argument
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.promotion import common_type
@@ -62,20 +62,20 @@ def _nearest_odd(index: Any) -> Any:
 def _between(method: str, count: Any, q: Any) -> tuple[Any, Any]:
     """The place below in sorted order, and how far the quantile lies from it to the next."""
     if method == "linear":
-        place = (count - 1) * q
+        position = (count - 1) * q
     elif method == "midpoint":
-        place = (count - 1) * q
-        below = xp.floor(place)
-        return below, xp.where(place == below, 0.0, 0.5)
+        position = (count - 1) * q
+        below = xp.floor(position)
+        return below, xp.where(position == below, 0.0, 0.5)
     elif method == "averaged_inverted_cdf":
-        place = count * q - 1
-        below = xp.floor(place)
-        return below, xp.where(place == below, 0.5, 1.0)
+        position = count * q - 1
+        below = xp.floor(position)
+        return below, xp.where(position == below, 0.5, 1.0)
     else:
         alpha, beta = _PARAMETERS[method]
-        place = count * q + (alpha + q * (1 - alpha - beta)) - 1
-    below = xp.floor(place)
-    return below, place - below
+        position = count * q + (alpha + q * (1 - alpha - beta)) - 1
+    below = xp.floor(position)
+    return below, position - below
 
 
 def _lines(a: Any, axis: Any) -> tuple[Tracer, tuple[int, ...]]:
@@ -95,21 +95,21 @@ def _restored(result: Tracer, rank: int, axes: tuple[int, ...], leading: int, ke
     return xp.reshape(result, [*result.shape[:leading], *(1 if i in axes else next(rest) for i in range(rank))])
 
 
-def _at(line: Tracer, places: Any) -> Array:
+def _at(line: Tracer, indices: Any) -> Array:
     """Elements of the last axis at places [q] or [q, …], with the axis q in front."""
-    if xp.ndim(places) == 1:
-        return xp.moveaxis(xp.take(line, places, axis=-1), -1, 0)
-    return xp.moveaxis(take_along_axis(line, xp.moveaxis(places, 0, -1), -1), -1, 0)
+    if xp.ndim(indices) == 1:
+        return xp.moveaxis(xp.take(line, indices, axis=-1), -1, 0)
+    return xp.moveaxis(take_along_axis(line, xp.moveaxis(indices, 0, -1), -1), -1, 0)
 
 
 def _checked_quantiles(q: Any, share: float) -> Any:
     """The quantiles between 0 and 1; floating point, or integers where they are and are not divided."""
-    found = q if isinstance(q, Tracer) else np.asarray(q)
-    if found.dtype.kind not in "fi":
-        raise wrong(f"quantiles must be numbers, got {found.dtype}")
-    if not isinstance(found, Tracer) and not np.all((found >= 0) & (found <= share)):
+    quantiles = q if isinstance(q, Tracer) else np.asarray(q)
+    if quantiles.dtype.kind not in "fi":
+        raise wrong(f"quantiles must be numbers, got {quantiles.dtype}")
+    if not isinstance(quantiles, Tracer) and not np.all((quantiles >= 0) & (quantiles <= share)):
         raise wrong(f"{'Percentiles' if share == 100 else 'Quantiles'} must be in the range [0, {share:g}]")
-    return found
+    return quantiles
 
 
 def _quantile(share: float, ignore_nan: bool) -> Callable[..., Array]:
@@ -125,14 +125,14 @@ def _quantile(share: float, ignore_nan: bool) -> Callable[..., Array]:
         line, axes = _lines(a, axis)
         if not line.shape[-1]:
             raise wrong("quantile of an empty array")
-        given = _checked_quantiles(q, share)
+        quantiles = _checked_quantiles(q, share)
         weak = type(q) in (int, float)
-        points = xp.reshape(given, -1)
+        points = xp.reshape(quantiles, -1)
         if share != 1:
             points = points / share
-        found = _of_lines(line, points, method, ignore_nan, weak)
-        shaped = xp.reshape(found, (*given.shape, *line.shape[:-1]))
-        return _restored(shaped, xp.ndim(a), axes, len(given.shape), keepdims)
+        results = _of_lines(line, points, method, ignore_nan, weak)
+        shaped = xp.reshape(results, (*quantiles.shape, *line.shape[:-1]))
+        return _restored(shaped, xp.ndim(a), axes, len(quantiles.shape), keepdims)
 
     return function
 
@@ -148,20 +148,20 @@ def _of_lines(line: Tracer, q: Any, method: str, ignore_nan: bool, weak: bool) -
         count = xp.sum(xp.logical_not(xp.isnan(line)), axis=-1, dtype=kind)
         q = xp.reshape(q, (-1, *(1,) * len(kept)))
     if method in _ROUNDED or (method == "linear" and q.dtype.kind == "i"):
-        found = _at(line, _within(_ROUNDED.get(method, _ROUNDED["nearest"])(count, q), count))
+        result = _at(line, _within(_ROUNDED.get(method, _ROUNDED["nearest"])(count, q), count))
     elif line.dtype.kind == "b":
         raise TracingError(at_user_line("quantiles between bools are not defined; convert with x.astype(np.float64)"))
     else:
         below, share = _between(method, count, q)
-        low, high = (_at(line, _within(place, count)) for place in (below, below + 1))
+        low, high = (_at(line, _within(position, count)) for position in (below, below + 1))
         share = xp.reshape(share, (*xp.shape(share)[:1], *(1,) * len(kept))) if xp.ndim(share) == 1 else share
         dtype = _result_type(line, q, weak)
         gap = high - low if floats else cast(high, dtype) - cast(low, dtype)
-        found = _mixed(*(_cast(one, dtype) for one in (low, high, gap, share)))
+        result = _mixed(*(_cast(x, dtype) for x in (low, high, gap, share)))
     if ignore_nan or not floats:
-        return found
+        return result
     last = line[..., -1]
-    return xp.where(xp.isnan(last), cast(last, found.dtype), found)
+    return xp.where(xp.isnan(last), cast(last, result.dtype), result)
 
 
 def _mixed(low: Tracer, high: Tracer, gap: Tracer, share: Any) -> Array:
@@ -170,9 +170,9 @@ def _mixed(low: Tracer, high: Tracer, gap: Tracer, share: Any) -> Array:
     return xp.where(share < 0.5, near_low, xp.where(share == 1, high, high - gap * (1 - share)))
 
 
-def _within(place: Any, count: Any) -> Any:
+def _within(position: Any, count: Any) -> Any:
     """A place in sorted order among `count` elements, as an index."""
-    return xp.maximum(xp.minimum(place, count - 1), 0).astype(np.int64)
+    return xp.maximum(xp.minimum(position, count - 1), 0).astype(np.int64)
 
 
 def _result_type(line: Tracer, q: Any, weak: bool) -> np.dtype[Any]:
@@ -192,12 +192,12 @@ def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = Fa
     length = line.shape[-1]
     line = floating(line)
     if length == 0:
-        found = xp.full_like(line, np.nan, shape=line.shape[:-1])
+        middle = xp.full_like(line, np.nan, shape=line.shape[:-1])
     else:
         line = sorted_along(line, line.ndim - 1)
-        found = xp.mean(line[..., (length - 1) // 2 : length // 2 + 1], axis=-1)
-        found = xp.where(xp.isnan(line[..., -1]), line[..., -1], found)
-    return _restored(found, xp.ndim(a), axes, 0, keepdims)
+        middle = xp.mean(line[..., (length - 1) // 2 : length // 2 + 1], axis=-1)
+        middle = xp.where(xp.isnan(line[..., -1]), line[..., -1], middle)
+    return _restored(middle, xp.ndim(a), axes, 0, keepdims)
 
 
 def nanmedian(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = _NO) -> Array:
@@ -209,9 +209,9 @@ def nanmedian(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool =
     line = sorted_along(line, line.ndim - 1)
     count = xp.sum(xp.logical_not(xp.isnan(line)), axis=-1, keepdims=True)
     below, above = xp.maximum(count - 1, 0) // 2, xp.minimum(count // 2, line.shape[-1] - 1)
-    low, high = (take_along_axis(line, place, -1)[..., 0] for place in (below, above))
-    found = xp.where((below == above)[..., 0], low, (low + high) / 2)
-    return _restored(found, xp.ndim(a), axes, 0, keepdims)
+    low, high = (take_along_axis(line, index, -1)[..., 0] for index in (below, above))
+    middle = xp.where((below == above)[..., 0], low, (low + high) / 2)
+    return _restored(middle, xp.ndim(a), axes, 0, keepdims)
 
 
 TABLE: Table = {

@@ -231,11 +231,11 @@ def _ignoring_nan(reduction: Callable[..., Array], neutral: Any) -> Callable[...
 def _ignoring_nan_extremum(reduction: Callable[..., Array], neutral: float) -> Callable[..., Array]:
     def function(a: Any, axis: Any = None, **options: Any) -> Array:
         x = lift(a)
-        found = _ignoring_nan(reduction, neutral)(x, axis, **options)
+        extremum = _ignoring_nan(reduction, neutral)(x, axis, **options)
         if x.dtype.kind != "f":
-            return found
+            return extremum
         nothing = _all(xp.isnan(x), axis, keepdims=options.get("keepdims", _NO))
-        return xp.where(nothing, np.asarray(np.nan, dtype=x.dtype)[()], found)
+        return xp.where(nothing, np.asarray(np.nan, dtype=x.dtype)[()], extremum)
 
     return function
 

@@ -19,7 +19,7 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
-from gradwire.numpy_functions.sorting import along
+from gradwire.numpy_functions.sorting import array_and_axis
 from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Cumulative
 
@@ -36,10 +36,10 @@ def _running(op: str, neutral: int | None = None) -> Callable[..., Array]:
 
     def function(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Array:
         require_default("cumsum", out=out)
-        x, place = along(a, axis)
+        x, along = array_and_axis(a, axis)
         if neutral is not None and x.dtype.kind == "f":
             x = xp.where(xp.isnan(x), x.dtype.type(neutral), x)
-        return emit(accumulating(x, dtype), op, attributes=Cumulative(place))
+        return emit(accumulating(x, dtype), op, attributes=Cumulative(along))
 
     return function
 
@@ -53,12 +53,12 @@ def _cumulative(running: Callable[..., Array], start: int) -> Callable[..., Arra
         array = lift(x)
         if axis is None and array.ndim > 1:
             raise wrong("cumulative_sum and cumulative_prod of several axes need axis=")
-        found = running(array, axis, dtype, out)
+        sums = running(array, axis, dtype, out)
         if not include_initial:
-            return found
-        place = axis_of(0 if axis is None else axis, found.ndim)
-        shape = [1 if i == place else n for i, n in enumerate(found.shape)]
-        return xp.concatenate([xp.broadcast_to(found.dtype.type(start), shape), found], axis=place)
+            return sums
+        along = axis_of(0 if axis is None else axis, sums.ndim)
+        shape = [1 if i == along else n for i, n in enumerate(sums.shape)]
+        return xp.concatenate([xp.broadcast_to(sums.dtype.type(start), shape), sums], axis=along)
 
     return function
 
@@ -78,7 +78,7 @@ def accumulate(ufunc: np.ufunc, a: Any, axis: Any = 0, dtype: Any = None) -> Arr
         return (cumsum if ufunc is np.add else cumprod)(a, axis, dtype)
     if ufunc not in _ACCUMULATED:
         return None
-    x, place = lift(a), axis_of(axis, xp.ndim(a))
+    x, along = lift(a), axis_of(axis, xp.ndim(a))
     if dtype is not None:
         x = cast(x, as_dtype(dtype))
     if ufunc is np.logaddexp and x.dtype.kind != "f":
@@ -86,7 +86,7 @@ def accumulate(ufunc: np.ufunc, a: Any, axis: Any = 0, dtype: Any = None) -> Arr
     kind = x.dtype
     if kind.kind == "b":
         x = cast(x, np.dtype(np.int32))
-    return cast(emit(x, _ACCUMULATED[ufunc], attributes=Cumulative(place)), kind)
+    return cast(emit(x, _ACCUMULATED[ufunc], attributes=Cumulative(along)), kind)
 
 
 TABLE: Table = {

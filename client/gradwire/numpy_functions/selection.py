@@ -58,12 +58,12 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     """numpy.select: the first choice whose condition holds."""
     if len(condlist) != len(choicelist) or not len(condlist):
         raise wrong("list of cases must be same length as list of conditions, and not empty")
-    if any(np.result_type(one) != np.dtype(bool) for one in condlist):
+    if any(np.result_type(condition) != np.dtype(bool) for condition in condlist):
         raise wrong("select: conditions should be boolean arrays; write x != 0")
-    *choices, found = promoted([*choicelist, default], "select")
+    *choices, result = promoted([*choicelist, default], "select")
     for condition, choice in zip(reversed(condlist), reversed(choices), strict=True):
-        found = where(condition, choice, found)
-    return found
+        result = where(condition, choice, result)
+    return result
 
 
 def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Array:
@@ -78,12 +78,12 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
     if len(functions) not in (len(conditions), len(conditions) + 1):
         raise wrong(f"with {len(conditions)} condition(s), either {len(conditions)} or one more functions are expected")
     values = [one(array, *args, **kw) if callable(one) else one for one in functions]
-    found: Any = xp.zeros_like(array)
+    result: Any = xp.zeros_like(array)
     if len(values) > len(conditions):
-        found = broadcast(cast(lifted(array, values.pop())[1], array.dtype), array.shape)
+        result = broadcast(cast(lifted(array, values.pop())[1], array.dtype), array.shape)
     for condition, value in zip(conditions, values, strict=True):
-        found = where(condition, cast(lifted(array, value)[1], array.dtype), found)
-    return found
+        result = where(condition, cast(lifted(array, value)[1], array.dtype), result)
+    return result
 
 
 def clip(a: Any, a_min: Any = _NO, a_max: Any = _NO, out: Any = None, *, min: Any = _NO, max: Any = _NO,
@@ -107,8 +107,8 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _NO, append: Any = _
         raise wrong("diff requires input that is at least one dimensional")
     along = axis_of(axis, x.ndim)
     edge = [1 if i == along else length for i, length in enumerate(x.shape)]
-    ends = [xp.broadcast_to(one, edge) if one is not _NO and xp.ndim(one) == 0 else one for one in (prepend, append)]
-    parts = [*([] if prepend is _NO else [ends[0]]), x, *([] if append is _NO else [ends[1]])]
+    ends = [[] if end is _NO else [end if xp.ndim(end) else xp.broadcast_to(end, edge)] for end in (prepend, append)]
+    parts = [*ends[0], x, *ends[1]]
     if len(parts) > 1:
         x = xp.concatenate(parts, axis=along)
     count = integer(n, "n")
@@ -126,7 +126,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Array:
     flat = xp.ravel(lift(ary))
     steps = xp.subtract(flat[1:], flat[:-1])
     parts = [to_begin, steps, to_end]
-    return xp.concatenate([xp.ravel(one) for one in parts if one is not None])
+    return xp.concatenate([xp.ravel(part) for part in parts if part is not None])
 
 
 def around(a: Any, decimals: int = 0, out: Any = None) -> Array:
@@ -165,7 +165,7 @@ def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, ne
 
 def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Array:
     """numpy.isclose."""
-    x, y = [floating(one) for one in lifted(a, b)]
+    x, y = [floating(operand) for operand in lifted(a, b)]
     within = xp.less_equal(xp.absolute(x - y), atol + rtol * xp.absolute(y))
     close = xp.logical_or(xp.logical_and(within, xp.isfinite(y)), xp.equal(x, y))
     if equal_nan:
@@ -202,8 +202,8 @@ def isin(element: Any, test_elements: Any, assume_unique: bool = False, invert: 
          kind: Any = None) -> Array:  # fmt: skip
     """numpy.isin: every element is compared with every other."""
     x, others = lifted(element, test_elements)
-    found = xp.any(xp.equal(x[..., np.newaxis], xp.ravel(others)), axis=-1)
-    return xp.logical_not(found) if invert else found
+    is_there = xp.any(xp.equal(x[..., np.newaxis], xp.ravel(others)), axis=-1)
+    return xp.logical_not(is_there) if invert else is_there
 
 
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
@@ -262,13 +262,13 @@ def _ndim(a: Any) -> int:
 def _size(a: Any, axis: Any = None) -> int:
     shape = _shape(a)
     count = 1
-    for one in axes_of(axis, len(shape)):
-        count *= shape[one]
+    for along in axes_of(axis, len(shape)):
+        count *= shape[along]
     return count
 
 
 def _result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
-    return np.result_type(*[one.dtype if isinstance(one, Tracer) else one for one in arrays_and_dtypes])
+    return np.result_type(*[entry.dtype if isinstance(entry, Tracer) else entry for entry in arrays_and_dtypes])
 
 
 TABLE: Table = {

@@ -79,13 +79,13 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Array:
 def moveaxis(a: Any, source: Any, destination: Any) -> Array:
     """numpy.moveaxis."""
     x = lift(a)
-    sources = [axis_of(one, x.ndim) for one in entries(source)]
-    places = [axis_of(one, x.ndim) for one in entries(destination)]
-    if len(sources) != len(places) or len(set(sources)) != len(sources) or len(set(places)) != len(places):
+    sources = [axis_of(entry, x.ndim) for entry in entries(source)]
+    targets = [axis_of(entry, x.ndim) for entry in entries(destination)]
+    if len(sources) != len(targets) or len(set(sources)) != len(sources) or len(set(targets)) != len(targets):
         raise wrong(f"moveaxis: source {source} and destination {destination} must name as many different axes")
     order = [axis for axis in range(x.ndim) if axis not in sources]
-    for place, axis in sorted(zip(places, sources, strict=True)):
-        order.insert(place, axis)
+    for target, axis in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, axis)
     return transpose(x, order)
 
 
@@ -93,8 +93,8 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Array:
     """numpy.rollaxis."""
     x = lift(a)
     along = axis_of(axis, x.ndim)
-    place = start + x.ndim if start < 0 else start
-    return moveaxis(x, along, place - 1 if along < place else place)
+    target = start + x.ndim if start < 0 else start
+    return moveaxis(x, along, target - 1 if along < target else target)
 
 
 def matrix_transpose(x: Any, /) -> Array:
@@ -108,9 +108,9 @@ def matrix_transpose(x: Any, /) -> Array:
 def expand_dims(a: Any, axis: Any) -> Array:
     """numpy.expand_dims."""
     x = lift(a)
-    given = entries(axis)
-    places = axes_of(given, x.ndim + len(given))
-    return _moved(x, vocabulary.expand_dims, places)
+    axes = entries(axis)
+    positions = axes_of(axes, x.ndim + len(axes))
+    return _moved(x, vocabulary.expand_dims, positions)
 
 
 def squeeze(a: Any, axis: Any = None) -> Array:
@@ -137,7 +137,7 @@ def broadcast_arrays(*arrays: Any, subok: bool = False) -> tuple[Tracer, ...]:
 
 
 def _at_least(rank: int) -> Callable[..., Any]:
-    def one(array: Any) -> Array:
+    def extended(array: Any) -> Array:
         x = lift(array)
         shape: Shape = x.shape
         if rank == 3 and len(shape) == 1:
@@ -149,8 +149,8 @@ def _at_least(rank: int) -> Callable[..., Any]:
         return reshape(x, shape)
 
     def function(*arrays: Any) -> Any:
-        found = tuple([one(array) for array in arrays])
-        return found[0] if len(found) == 1 else found
+        results = tuple([extended(array) for array in arrays])
+        return results[0] if len(results) == 1 else results
 
     return function
 
@@ -191,14 +191,14 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Array:
     x = lift(a)
     if axis is None:
         return reshape(roll(ravel(x), int(xp.sum(shift)), 0), x.shape)
-    for one, along in xp.broadcast(entries(shift), entries(axis)):
-        place = axis_of(along, x.ndim)
-        length = x.shape[place]
-        by = integer(one, "shift") % length if length else 0
+    for steps, entry in xp.broadcast(entries(shift), entries(axis)):
+        along = axis_of(entry, x.ndim)
+        length = x.shape[along]
+        by = integer(steps, "shift") % length if length else 0
         if by:
-            before = (slice(None),) * place
+            before = (slice(None),) * along
             parts = [x[(*before, slice(length - by, None))], x[(*before, slice(None, length - by))]]
-            x = xp.concatenate(parts, axis=place)
+            x = xp.concatenate(parts, axis=along)
     return x
 
 

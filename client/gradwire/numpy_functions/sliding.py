@@ -36,9 +36,9 @@ MODES = ("valid", "same", "full")
 
 def common(what: str, *operands: Any) -> list[Any]:
     """The operands in one type: tracers of one trace where one of them is traced, else arrays."""
-    if any(isinstance(one, Tracer) for one in operands):
+    if any(isinstance(operand, Tracer) for operand in operands):
         return list(promoted(operands, what))
-    arrays = [np.asarray(one) for one in operands]
+    arrays = [np.asarray(operand) for operand in operands]
     dtype = np.result_type(*arrays)
     return [array.astype(dtype, copy=False) for array in arrays]
 
@@ -47,7 +47,7 @@ def applied(op: str, attributes: Attributes, *operands: Any) -> Array:
     """An op on operands of one type, all traced or none."""
     first = operands[0]
     if first.dtype.kind == "b" and "b" not in OPS[op].tests.dtypes:
-        whole = [cast(one, np.dtype(np.int32)) if isinstance(one, Tracer) else one.astype(np.int32) for one in operands]
+        whole = [cast(x, np.dtype(np.int32)) if isinstance(x, Tracer) else x.astype(np.int32) for x in operands]
         return applied(op, attributes, *whole) != 0
     if isinstance(first, Tracer):
         return emit(first, op, *operands[1:], attributes=attributes)
@@ -59,8 +59,8 @@ def slid(x: Array, w: Array, low: Sequence[int], high: Sequence[int]) -> Array:
     """w slid over x, both without channels, with so many zeros around x; nothing is flipped."""
     ones = (1,) * x.ndim
     attributes = Convolution(ones, tuple(low), tuple(high), ones)
-    found = applied("convolution", attributes, xp.expand_dims(x, 0), xp.expand_dims(w, (0, 1)))
-    return xp.squeeze(found, 0)
+    result = applied("convolution", attributes, xp.expand_dims(x, 0), xp.expand_dims(w, (0, 1)))
+    return xp.squeeze(result, 0)
 
 
 def paddings(mode: Any, kernel: Shape, what: str) -> tuple[Shape, Shape]:
@@ -75,12 +75,12 @@ def paddings(mode: Any, kernel: Shape, what: str) -> tuple[Shape, Shape]:
 
 
 def _lines(a: Any, v: Any, what: str) -> list[Array]:
-    found = [xp.atleast_1d(one) for one in common(what, a, v)]
-    if any(one.ndim != 1 for one in found):
-        raise wrong(f"{what}: expected one-dimensional arrays, got shapes {found[0].shape} and {found[1].shape}")
-    if not all(one.shape[0] for one in found):
+    lines = [xp.atleast_1d(line) for line in common(what, a, v)]
+    if any(line.ndim != 1 for line in lines):
+        raise wrong(f"{what}: expected one-dimensional arrays, got shapes {lines[0].shape} and {lines[1].shape}")
+    if not all(line.shape[0] for line in lines):
         raise wrong(f"{what}: an array is empty")
-    return found
+    return lines
 
 
 def convolve(a: Any, v: Any, mode: Any = "full") -> Array:
@@ -106,17 +106,17 @@ def sliding_window_view(
     require_default("sliding_window_view", subok=subok or None)
     if writeable:
         raise unsupported_argument("sliding_window_view", "writeable")
-    found = lift(x)
+    windows = lift(x)
     lengths = [integer(length, "window_shape") for length in entries(window_shape)]
-    axes = list(range(found.ndim)) if axis is None else [axis_of(one, found.ndim) for one in entries(axis)]
+    axes = list(range(windows.ndim)) if axis is None else [axis_of(entry, windows.ndim) for entry in entries(axis)]
     if len(lengths) != len(axes):
         raise wrong(f"sliding_window_view: got {len(lengths)} lengths for {len(axes)} axes")
-    for place, length in zip(axes, lengths, strict=True):
-        if not 0 < length <= found.shape[place]:
-            raise wrong(f"sliding_window_view: a window of {length} does not fit axis {place} of shape {found.shape}")
-        last = xp.moveaxis(found, place, -1)
-        found = xp.moveaxis(applied("windows", Windows((length,), (1,), (1,)), last), -2, place)
-    return found
+    for along, length in zip(axes, lengths, strict=True):
+        if not 0 < length <= windows.shape[along]:
+            raise wrong(f"sliding_window_view: a window of {length} does not fit axis {along} of shape {windows.shape}")
+        last = xp.moveaxis(windows, along, -1)
+        windows = xp.moveaxis(applied("windows", Windows((length,), (1,), (1,)), last), -2, along)
+    return windows
 
 
 TABLE: Table = {

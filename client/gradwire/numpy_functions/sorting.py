@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from gradwire.numpy_functions.indexing import take, take_along_axis
 from gradwire.numpy_functions.operands import (
     Array,
     Table,
@@ -27,12 +26,13 @@ from gradwire.numpy_functions.operands import (
     wrong,
     xp,
 )
+from gradwire.numpy_functions.taking import take, take_along_axis
 from gradwire.tracing.promotion import common_type
 from gradwire.tracing.trace import Tracer
 from gradwire_engine.attributes import Axis, SearchSorted
 
 
-def along(a: Any, axis: Any) -> tuple[Tracer, int]:
+def array_and_axis(a: Any, axis: Any) -> tuple[Tracer, int]:
     """The array and the axis of a function of one axis; None is all elements in a row."""
     x = lift(a)
     if axis is None:
@@ -52,24 +52,24 @@ def sorted_along(x: Tracer, axis: int) -> Array:
 def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Array:
     """numpy.sort."""
     require_default("sort", order=order)
-    return sorted_along(*along(a, axis))
+    return sorted_along(*array_and_axis(a, axis))
 
 
 def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Array:
     """numpy.argsort."""
     require_default("argsort", order=order)
-    return _order_of(*along(a, axis))
+    return _order_of(*array_and_axis(a, axis))
 
 
 def _partitioned(whole: Callable[[Tracer, int], Array]) -> Callable[..., Array]:
     def function(a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None) -> Array:
         require_default("partition", order=order)
-        x, place = along(a, axis)
-        length = x.shape[place]
-        for one in entries(kth):
-            if not -length <= integer(one, "kth") < length:
-                raise wrong(f"kth(={one}) out of bounds ({length})")
-        return whole(x, place)
+        x, along = array_and_axis(a, axis)
+        length = x.shape[along]
+        for position in entries(kth):
+            if not -length <= integer(position, "kth") < length:
+                raise wrong(f"kth(={position}) out of bounds ({length})")
+        return whole(x, along)
 
     return function
 
@@ -79,10 +79,10 @@ def lexsort(keys: Any, axis: Any = -1) -> Array:
     columns = list(lift(keys) if not isinstance(keys, (list, tuple)) else lifted(*keys))
     if not columns:
         raise wrong("need sequence of keys with len > 0 in lexsort")
-    place = axis_of(axis, columns[0].ndim)
-    order = _order_of(columns[0], place)
+    along = axis_of(axis, columns[0].ndim)
+    order = _order_of(columns[0], along)
     for key in columns[1:]:
-        order = take_along_axis(order, _order_of(take_along_axis(key, order, place), place), place)
+        order = take_along_axis(order, _order_of(take_along_axis(key, order, along), along), along)
     return order
 
 
@@ -98,7 +98,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Arra
     dtype = common_type([table.dtype, values.dtype], "searchsorted")
     dtype = np.dtype(np.int32) if dtype.kind == "b" else dtype
     trace = trace_of((table, values))
-    table, values = (cast(trace.wrap(trace.value_of(one)), dtype) for one in (table, values))
+    table, values = (cast(trace.wrap(trace.value_of(operand)), dtype) for operand in (table, values))
     return emit(table, "searchsorted", values, attributes=SearchSorted(0, side == "right"))
 
 
@@ -113,8 +113,8 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Array:
         return length - searchsorted(edges[::-1], x, side)
 
     if isinstance(edges, Tracer):
-        found = searchsorted(edges, x, side)
-        return xp.where(edges[0] <= edges[-1], found, descending()) if length else found
+        ascending = searchsorted(edges, x, side)
+        return xp.where(edges[0] <= edges[-1], ascending, descending()) if length else ascending
     if np.all(edges[:-1] <= edges[1:]):
         return searchsorted(edges, x, side)
     if np.all(edges[:-1] >= edges[1:]):

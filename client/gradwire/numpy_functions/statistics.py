@@ -12,13 +12,10 @@ from gradwire.numpy_functions.operands import (
     Array,
     Table,
     as_dtype,
-    axes_of,
-    axis_of,
     cast,
     emit,
     floating,
     integer,
-    length_of,
     lift,
     lifted,
     require_default,
@@ -90,10 +87,13 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: An
     wanted = np.dtype(np.float64)
     if dtype is not None:
         wanted = common_type([as_dtype(dtype)], "cov")
-    rows = [_in_rows(cast(one, wanted), rowvar, second) for one, second in zip(operands, (False, True), strict=False)]
+    rows = [
+        _in_rows(cast(operand, wanted), rowvar, second)
+        for operand, second in zip(operands, (False, True), strict=False)
+    ]
     x = rows[0] if len(rows) == 1 else xp.concatenate(rows, axis=0)
     lost = (0 if bias else 1) if ddof is None else integer(ddof, "ddof")
-    weights = [xp.ravel(lift(one)) for one in (fweights, aweights) if one is not None]
+    weights = [xp.ravel(lift(operand)) for operand in (fweights, aweights) if operand is not None]
     if not weights:
         centred = x - xp.mean(x, axis=1, keepdims=True)
         return xp.squeeze(xp.matmul(centred, xp.transpose(centred)) * (1.0 / _or_nan(x.shape[1] - lost)))
@@ -114,18 +114,18 @@ def _or_nan(count: int) -> float:
 def _in_rows(x: Tracer, rowvar: bool, second: bool) -> Any:
     if x.ndim > 2:
         raise wrong(f"cov: expected at most two axes, got shape {x.shape}")
-    found = xp.atleast_2d(x)
-    turned = not rowvar and (found.shape[0] != 1 if second else x.ndim == 2)
-    return xp.transpose(found) if turned else found
+    rows = xp.atleast_2d(x)
+    turned = not rowvar and (rows.shape[0] != 1 if second else x.ndim == 2)
+    return xp.transpose(rows) if turned else rows
 
 
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
     """numpy.corrcoef."""
-    found = cov(x, y, rowvar, dtype=dtype)
-    if found.ndim == 0:
-        return found / found
-    deviations = xp.sqrt(xp.diagonal(found))
-    return xp.clip(found / deviations[:, np.newaxis] / deviations[np.newaxis, :], -1, 1)
+    covariance = cov(x, y, rowvar, dtype=dtype)
+    if covariance.ndim == 0:
+        return covariance / covariance
+    deviations = xp.sqrt(xp.diagonal(covariance))
+    return xp.clip(covariance / deviations[:, np.newaxis] / deviations[np.newaxis, :], -1, 1)
 
 
 # counts
@@ -141,42 +141,17 @@ def bincount(x: Any, weights: Any = None, minlength: Any = 0) -> Array:
             ),
             reason="UNSUPPORTED_FUNCTION",
         )
-    places = np.asarray(x)
-    if places.ndim != 1 or places.dtype.kind not in "iub" or (places.size and places.min() < 0):
+    bins = np.asarray(x)
+    if bins.ndim != 1 or bins.dtype.kind not in "iub" or (bins.size and bins.min() < 0):
         raise wrong("bincount: expected one axis of integers of at least 0")
     updates = cast(lift(weights), np.dtype(np.float64))
-    if updates.shape != places.shape:
-        raise wrong(f"The weights and list don't have the same length: {updates.shape} and {places.shape}")
-    length = max(integer(minlength, "minlength"), int(places.max(initial=-1)) + 1)
+    if updates.shape != bins.shape:
+        raise wrong(f"The weights and list don't have the same length: {updates.shape} and {bins.shape}")
+    length = max(integer(minlength, "minlength"), int(bins.max(initial=-1)) + 1)
     if not length:
         return updates
-    updates, where = lifted(updates, places.astype(np.int64)[:, np.newaxis])
+    updates, where = lifted(updates, bins.astype(np.int64)[:, np.newaxis])
     return emit(updates, "scatter_add", where, attributes=Scatter(0, 0, (length,)))
-
-
-def _apply_along_axis(func1d: Callable[..., Any], axis: Any, arr: Any, *args: Any, **kwargs: Any) -> Any:
-    """numpy.apply_along_axis: the function is traced once, for a line, and mapped over all."""
-    from gradwire.transformations.vmap import vmap
-
-    x = lift(arr)
-    place = axis_of(axis, x.ndim)
-    lines = xp.moveaxis(x, place, -1)
-    others = lines.shape[:-1]
-    if 0 in others:
-        raise wrong("Cannot apply_along_axis when any iteration dimensions are 0")
-    each = vmap(lambda line: func1d(line, *args, **kwargs))
-    found = each(xp.reshape(lines, (length_of(others, range(len(others))), lines.shape[-1])))
-    new = range(len(others), len(others) + found.ndim - 1)
-    return xp.moveaxis(xp.reshape(found, (*others, *found.shape[1:])), [*new], [place + i for i in range(len(new))])
-
-
-def _apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
-    """numpy.apply_over_axes."""
-    x = lift(a)
-    for axis in axes_of(axes, x.ndim):
-        found = func(x, axis)
-        x = found if found.ndim == x.ndim else xp.expand_dims(found, axis)
-    return x
 
 
 TABLE: Table = {
@@ -187,6 +162,4 @@ TABLE: Table = {
     np.cov: cov,
     np.corrcoef: corrcoef,
     np.bincount: bincount,
-    np.apply_along_axis: _apply_along_axis,
-    np.apply_over_axes: _apply_over_axes,
 }

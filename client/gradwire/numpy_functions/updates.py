@@ -55,21 +55,21 @@ def _write(array: Any, index: Any, values: Any) -> None:
 
 def _updated(x: Any, index: Any, values: Any, combine: Combine, in_place: Callable[[Any, Any, Any], None]) -> Array:
     parts = index if isinstance(index, tuple) else (index,)
-    if not any(isinstance(one, Tracer) for one in (x, values, *parts)):
-        found = np.array(x)
-        in_place(found, index, np.asarray(values).astype(found.dtype))
-        return found
+    if not any(isinstance(operand, Tracer) for operand in (x, values, *parts)):
+        result = np.array(x)
+        in_place(result, index, np.asarray(values).astype(result.dtype))
+        return result
     trace = trace_of((x, values, *parts))
-    array, updates = (trace.wrap(trace.value_of(one)) for one in (x, values))
+    array, updates = (trace.wrap(trace.value_of(operand)) for operand in (x, values))
     kind = array.dtype
-    array, updates = (cast(one, np.dtype(np.int32) if kind.kind == "b" else kind) for one in (array, updates))
+    array, updates = (cast(operand, np.dtype(np.int32) if kind.kind == "b" else kind) for operand in (array, updates))
     if isinstance(index, Tracer) and index.dtype.kind == "b":
         return cast(_where(array, index, updates, combine), kind)
-    places = _places(array, index)
-    if broadcast_fails(updates.shape, xp.shape(places)):
-        raise wrong(f"values of shape {updates.shape} do not fit x[index] of shape {xp.shape(places)}")
-    flat = xp.ravel(broadcast(updates, xp.shape(places)))
-    return cast(_combined(array, xp.ravel(places), flat, combine), kind)
+    positions = _positions(array, index)
+    if broadcast_fails(updates.shape, xp.shape(positions)):
+        raise wrong(f"values of shape {updates.shape} do not fit x[index] of shape {xp.shape(positions)}")
+    flat = xp.ravel(broadcast(updates, xp.shape(positions)))
+    return cast(_combined(array, xp.ravel(positions), flat, combine), kind)
 
 
 def broadcast_fails(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
@@ -89,48 +89,48 @@ def _where(x: Tracer, mask: Tracer, updates: Tracer, combine: Combine) -> Array:
     return xp.where(chosen, combine(x, xp.broadcast_to(updates, x.shape)), x)
 
 
-def _places(x: Tracer, index: Any) -> Any:
+def _positions(x: Tracer, index: Any) -> Any:
     """The position in C order of every element of ``x[index]``; the number of elements for one out of range."""
     parts = index if isinstance(index, tuple) else (index,)
-    if not any(isinstance(one, Tracer) for one in parts):
+    if not any(isinstance(part, Tracer) for part in parts):
         return np.asarray(np.arange(x.size).reshape(x.shape)[index])
     numbers = vocabulary.iota(x._trace.builder, DType.INT64, (x.size,), 0)
-    found = getitem(x._trace.wrap(vocabulary.reshape(numbers + 1, x.shape)), index)
-    return xp.where(found == 0, x.size, found - 1)
+    numbered = getitem(x._trace.wrap(vocabulary.reshape(numbers + 1, x.shape)), index)
+    return xp.where(numbered == 0, x.size, numbered - 1)
 
 
-def _combined(x: Tracer, places: Any, updates: Tracer, combine: Combine) -> Array:
+def _combined(x: Tracer, positions: Any, updates: Tracer, combine: Combine) -> Array:
     if combine is np.add:
-        return x + _scattered(updates, places, x.shape)
-    if places.shape[0] > 1:
-        places, updates = _one_for_each(places, updates, combine, x.size)
-    landed = _scattered(updates, places, x.shape)
-    touched = _scattered(xp.ones_like(updates, dtype=np.int32), places, x.shape) > 0
+        return x + _scattered(updates, positions, x.shape)
+    if positions.shape[0] > 1:
+        positions, updates = _one_for_each(positions, updates, combine, x.size)
+    landed = _scattered(updates, positions, x.shape)
+    touched = _scattered(xp.ones_like(updates, dtype=np.int32), positions, x.shape) > 0
     return xp.where(touched, combine(x, landed), x)
 
 
-def _scattered(updates: Tracer, places: Any, shape: tuple[int, ...]) -> Any:
+def _scattered(updates: Tracer, positions: Any, shape: tuple[int, ...]) -> Any:
     """Updates added into zeros."""
-    updates, where = lifted(updates, xp.expand_dims(places, -1))
+    updates, where = lifted(updates, xp.expand_dims(positions, -1))
     size = int(np.prod(shape))
     return xp.reshape(emit(updates, "scatter_add", where, attributes=Scatter(0, 0, (size,))), shape)
 
 
-def _one_for_each(places: Any, updates: Tracer, combine: Combine, size: int) -> tuple[Any, Tracer]:
+def _one_for_each(positions: Any, updates: Tracer, combine: Combine, size: int) -> tuple[Any, Tracer]:
     """Updates of the same place combined into the last one; the others are sent out of range.
 
     In the order of places, by doubling: after k rounds each update holds the last 2**k of its place.
     """
-    order = xp.argsort(places, kind="stable")
-    places, updates = xp.take(places, order), xp.take(updates, order)
+    order = xp.argsort(positions, kind="stable")
+    positions, updates = xp.take(positions, order), xp.take(updates, order)
     step = 1
-    while isinstance(combine, np.ufunc) and step < places.shape[0]:
-        same = places[step:] == places[:-step]
+    while isinstance(combine, np.ufunc) and step < positions.shape[0]:
+        same = positions[step:] == positions[:-step]
         more = xp.where(same, combine(updates[:-step], updates[step:]), updates[step:])
         updates = xp.concatenate([updates[:step], more])
         step *= 2
-    final = xp.concatenate([places[1:] != places[:-1], [True]])
-    return xp.where(final, places, size), updates
+    final = xp.concatenate([positions[1:] != positions[:-1], [True]])
+    return xp.where(final, positions, size), updates
 
 
 class At:

@@ -97,16 +97,16 @@ def conv_transpose(
     if isinstance(padding, str) or 0 in lengths:
         raise wrong(f"conv_transpose: padding must be numbers, and x not empty; got {padding!r}, shape {left.shape}")
     window = _Window("conv_transpose", None, kernel, strides, padding, dilations)
-    sizes, places = math.prod(lengths), math.prod(kernel)
+    sizes, positions = math.prod(lengths), math.prod(kernel)
     parts = xp.reshape(left, (*lead, count, channels // count, sizes))
-    weights = xp.reshape(right, (count, channels // count, right.shape[1], places))
-    given = xp.reshape(
+    weights = xp.reshape(right, (count, channels // count, right.shape[1], positions))
+    products = xp.reshape(
         xp.einsum("...gcs,gcok->...gosk", parts, weights), (*lead, count * right.shape[1], *lengths, *kernel)
     )
     whole = tuple(
         (n - 1) * stride + extent for n, stride, extent in zip(lengths, window.strides, window.extents, strict=True)
     )
-    added = applied("overlap_add", OverlapAdd(window.strides, window.dilations, whole), given)
+    added = applied("overlap_add", OverlapAdd(window.strides, window.dilations, whole), products)
     extra = _one_for_each("conv_transpose", "output_padding", output_padding, spatial, 0)
     return _with_bias("conv_transpose", _cropped(added, window, whole, extra), b, count * right.shape[1], spatial)
 
@@ -209,8 +209,8 @@ class _Window:
 
 def _one_for_each(what: str, name: str, value: Any, spatial: int, least: int) -> Shape:
     """A number for each spatial axis, from one for all or a sequence."""
-    found = [integer(one, name) for one in entries(value)]
-    numbers = tuple(found * spatial if len(found) == 1 else found)
+    given = tuple([integer(number, name) for number in entries(value)])
+    numbers = given * spatial if len(given) == 1 else given
     if len(numbers) != spatial or min(numbers, default=least) < least:
         raise wrong(f"{what}: {name} must be a number of at least {least}, or {spatial} of them, got {value!r}")
     return numbers
@@ -233,10 +233,10 @@ def _seen(x: Array, window: _Window, fill: Any) -> Array:
     return applied("windows", Windows(window.kernel, window.strides, window.dilations), x)
 
 
-def _with_bias(what: str, found: Array, b: Any, channels: int, spatial: int) -> Array:
+def _with_bias(what: str, result: Array, b: Any, channels: int, spatial: int) -> Array:
     if b is None:
-        return found
-    whole, bias = common(what, found, b)
+        return result
+    whole, bias = common(what, result, b)
     if bias.shape != (channels,):
         raise wrong(f"{what}: expected b of shape ({channels},), got {bias.shape}")
     return whole + xp.reshape(bias, (channels, *(1,) * spatial))

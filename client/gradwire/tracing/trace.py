@@ -128,6 +128,10 @@ class Trace:
             self.captured.append(captured)
         return known
 
+    def operands_of(self, captured: Iterable[Captured | Tracer]) -> list[Value]:
+        """What an inner graph captured, as operands that it is given in this one."""
+        return [self.value_of(entry) if isinstance(entry, Tracer) else self.capture(entry) for entry in captured]
+
     def _outer(self, tracer: Tracer) -> Value:
         require_open(tracer)
         key = (id(tracer._trace), tracer._value.number)

@@ -27,7 +27,7 @@ def encode_trace_table(table: TraceTable) -> bytes:
             name=row.name,
             expression=row.expression,
             result=_tensor(row.result, dtype),
-            derivatives=[_tensor(one, dtype, row.result.shape) for one in row.derivatives],
+            derivatives=[_tensor(derivative, dtype, row.result.shape) for derivative in row.derivatives],
             first_non_finite=row.first_non_finite,
             first_non_finite_derivative=row.first_non_finite_derivative,
         )

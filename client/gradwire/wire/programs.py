@@ -66,8 +66,8 @@ def encode_graph(graph: Graph) -> bytes:
 
 def _encode_graph(graph: Graph, message: graph_pb2.Graph, subgraphs: Any, known: dict[str, int]) -> None:
     """Fill in `message`; subgraphs are appended to `subgraphs`, each once, before those that refer to them."""
-    for one in graph.inputs:
-        message.inputs.append(graph_pb2.Value(name=one.name, type=_encode_type(one.type)))
+    for input in graph.inputs:
+        message.inputs.append(graph_pb2.Value(name=input.name, type=_encode_type(input.type)))
     for node in graph.nodes:
         entry = message.nodes.add(op=_OP_NUMBERS[node.op.name], operands=node.operands)
         write_attributes(node.attributes, entry)
@@ -173,10 +173,10 @@ class _Decoder:
     def graph(self, message: graph_pb2.Graph, subgraphs: Sequence[Graph], path: str) -> Graph:
         """One graph; it may refer to `subgraphs`."""
         inputs = tuple(
-            Input(_name(one.name, f"{path}.inputs[{i}].name"), self._type(one.type, f"{path}.inputs[{i}].type"))
-            for i, one in enumerate(message.inputs)
+            Input(_name(value.name, f"{path}.inputs[{i}].name"), self._type(value.type, f"{path}.inputs[{i}].type"))
+            for i, value in enumerate(message.inputs)
         )
-        types = [one.type for one in inputs]
+        types = [value.type for value in inputs]
         nodes: list[Node] = []
         for position, entry in enumerate(message.nodes):
             try:

@@ -284,10 +284,10 @@ def _options_field(number: int, options: RequestOptions) -> bytes:
     return bytes_field(number, message.SerializeToString())
 
 
-def _tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
-    if len(places) > MAX_TENSORS:
-        raise WireError(f"{len(places):,} tensors; at most {MAX_TENSORS:,} are allowed", path=name)
-    return read_tensors(data, places, name)
+def _tensors(data: bytes, spans: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
+    if len(spans) > MAX_TENSORS:
+        raise WireError(f"{len(spans):,} tensors; at most {MAX_TENSORS:,} are allowed", path=name)
+    return read_tensors(data, spans, name)
 
 
 def _program_id(text: bytes) -> str:
@@ -325,10 +325,10 @@ def _ascending(indices: Sequence[int], path: str) -> tuple[int, ...]:
         return ()
     if len(indices) > MAX_TENSORS:
         raise WireError(f"more than {MAX_TENSORS:,} indices", path=path)
-    found = tuple(indices)
-    if any(found[i] >= found[i + 1] for i in range(len(found) - 1)):
+    numbers = tuple(indices)
+    if any(numbers[i] >= numbers[i + 1] for i in range(len(numbers) - 1)):
         raise WireError("indices must be ascending, none twice", path=path)
-    return found
+    return numbers
 
 
 def _options(data: bytes) -> RequestOptions:

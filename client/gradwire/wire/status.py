@@ -7,7 +7,7 @@ never change. What does not parse gives a status without details, never an excep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gradwire.v1 import service_pb2
@@ -21,6 +21,8 @@ MAX_VIOLATIONS: Final = 20
 """More violations are summed up in one line."""
 
 _TYPES: Final = "type.googleapis.com/google.rpc."
+_CODE, _MESSAGE, _DETAILS = 1, 2, 3
+"""The fields of google.rpc.Status."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,18 +46,21 @@ def decode_status(data: bytes) -> StatusDetails:
     """The serialized google.rpc.Status in `data` (the trailer ``grpc-status-details-bin``)."""
     code = 0
     message = ""
-    found: dict[str, object] = {}
+    details: list[tuple[int, int]] = []
     try:
         for number, kind, a, b in fields(data, 0, len(data)):
-            if number == 1 and kind == VARINT:
+            if number == _CODE and kind == VARINT:
                 code = signed(a)
-            elif number == 2 and kind == BYTES:
+            elif number == _MESSAGE and kind == BYTES:
                 message = _text(data, a, b)
-            elif number == 3 and kind == BYTES:
-                found.update(_detail(data, a, b))
+            elif number == _DETAILS and kind == BYTES:
+                details.append((a, b))
+        status = StatusDetails(code=code, message=message)
+        for start, end in details:
+            status = _with_detail(status, data, start, end)
+        return status
     except WireError:
         return StatusDetails(code=code, message=message)
-    return StatusDetails(code=code, message=message, **found)  # type: ignore[arg-type]
 
 
 def encode_error(details: StatusDetails) -> bytes:
@@ -82,13 +87,13 @@ def decode_error(data: bytes) -> StatusDetails:
         reason=error.reason,
         domain="gradwire" if error.reason else "",
         metadata=dict(error.metadata),
-        violations=tuple([(one.field, one.description) for one in error.violations]),
+        violations=tuple([(violation.field, violation.description) for violation in error.violations]),
         retry_delay=delay.seconds + delay.nanos * 1e-9 if error.HasField("retry_delay") else None,
     )
 
 
-def _detail(data: bytes, start: int, end: int) -> dict[str, object]:
-    """What one google.protobuf.Any of the status says."""
+def _with_detail(status: StatusDetails, data: bytes, start: int, end: int) -> StatusDetails:
+    """The status with what one google.protobuf.Any of it says."""
     type_url = ""
     first = last = start
     for number, kind, a, b in fields(data, start, end):
@@ -97,19 +102,20 @@ def _detail(data: bytes, start: int, end: int) -> dict[str, object]:
         elif number == 2 and kind == BYTES:
             first, last = a, b
     if type_url == _TYPES + "ErrorInfo":
-        return _error_info(data, first, last)
+        return _with_error_info(status, data, first, last)
     if type_url == _TYPES + "BadRequest":
-        return {"violations": tuple([_pair(data, a, b) for _, _, a, b in _messages(data, first, last, 1)])}
+        return replace(status, violations=tuple([_pair(data, a, b) for a, b in _messages(data, first, last)]))
     if type_url == _TYPES + "RetryInfo":
-        return {"retry_delay": sum([_seconds(data, a, b) for _, _, a, b in _messages(data, first, last, 1)])}
-    return {}
+        return replace(status, retry_delay=sum([_seconds(data, a, b) for a, b in _messages(data, first, last)]))
+    return status
 
 
-def _messages(data: bytes, start: int, end: int, wanted: int) -> list[tuple[int, int, int, int]]:
-    return [found for found in fields(data, start, end) if found[0] == wanted and found[1] == BYTES]
+def _messages(data: bytes, start: int, end: int) -> list[tuple[int, int]]:
+    """Where the messages in field 1 stand: what a BadRequest or a RetryInfo holds."""
+    return [(a, b) for number, kind, a, b in fields(data, start, end) if number == 1 and kind == BYTES]
 
 
-def _error_info(data: bytes, start: int, end: int) -> dict[str, object]:
+def _with_error_info(status: StatusDetails, data: bytes, start: int, end: int) -> StatusDetails:
     reason = domain = ""
     metadata: dict[str, str] = {}
     for number, kind, a, b in fields(data, start, end):
@@ -122,7 +128,7 @@ def _error_info(data: bytes, start: int, end: int) -> dict[str, object]:
         elif number == 3:
             key, value = _pair(data, a, b)
             metadata[key] = value
-    return {"reason": reason, "domain": domain, "metadata": metadata}
+    return replace(status, reason=reason, domain=domain, metadata=metadata)
 
 
 def _pair(data: bytes, start: int, end: int) -> tuple[str, str]:

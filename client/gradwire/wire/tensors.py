@@ -115,11 +115,11 @@ def read_tensor(data: bytes, start: int, end: int) -> TensorView:
     return _checked(data, number_of_dtype, shape, first, last, digest)
 
 
-def read_tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
+def read_tensors(data: bytes, spans: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
     """The Tensor messages at these offsets; `name` is what a WireError calls the list."""
     views = []
     try:
-        for start, end in places:
+        for start, end in spans:
             views.append(read_tensor(data, start, end))
     except WireError as error:
         raise error.at(f"{name}[{len(views)}]") from None
@@ -131,7 +131,7 @@ def _checked(
 ) -> TensorView:
     dtype = DTYPES.get(number_of_dtype)
     if dtype is None:
-        supported = ", ".join(f"{number} ({one.value})" for number, one in DTYPES.items())
+        supported = ", ".join(f"{number} ({known.value})" for number, known in DTYPES.items())
         raise WireError(f"element type {number_of_dtype} does not exist; use one of {supported}", path="dtype")
     if shape and min(shape) < 0:
         raise WireError(f"shape {list(shape)} has a negative length", path="shape")

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.errors import TracingError
-from gradwire.numpy_functions import LIBRARY
 from gradwire.tracing.complaints import endless_recursion, ragged_list
 from gradwire.tracing.locations import Location, at_line, at_user_line, deepest_location
 from gradwire.tracing.promotion import supported
+from gradwire.tracing.stand_in import Library
 from gradwire.tracing.trace import Captured, Trace, Tracer, activated, active_trace
 from gradwire.tracing.trees import Tree, flatten
 from gradwire_engine.builder import GraphBuilder
@@ -47,6 +47,7 @@ class TracedFunction:
 
 
 def capture(
+    library: Library,
     function: Callable[..., Any],
     arguments: Tree,
     types: Sequence[TensorType],
@@ -55,13 +56,13 @@ def capture(
     *,
     is_body: bool = False,
 ) -> TracedFunction:
-    """Trace `function`. `arguments` is the structure of (positional tuple, keyword dict); one type and name a leaf.
-    `called` is its name in messages, if it is not its own; `is_body` as in `Trace`.
+    """Trace `function`. `library` and `is_body` are those of its `Trace`. `arguments` is the structure of (positional
+    tuple, keyword dict); one type and name a leaf. `called` is its name in messages, if it is not its own.
 
     TracingError, at the user's line, for what cannot be traced; whatever else the function raises passes through.
     """
     called = called or name_of(function)
-    trace = Trace(LIBRARY, active_trace(), is_body)
+    trace = Trace(library, active_trace(), is_body)
     inputs = [trace.input(_short(name), type) for name, type in zip(names, types, strict=True)]
     positional, keywords = arguments.build(inputs)
     with activated(trace):
