@@ -1,4 +1,8 @@
-"""Gradients of functions whose result is one number, by reverse mode: grad, value_and_grad."""
+"""Gradients of functions whose result is one number, by reverse mode: grad, value_and_grad.
+
+The step asks the service for `Grad` of the inputs that the arguments are. Integers and other results that are no part
+of the value stay as they are; of a batch whose value is summed, the gradient of a shared argument is summed too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 from gradwire.calls.arguments import Call, is_floating, refuse
 from gradwire.calls.signature import CallSignature, Port, Step
 from gradwire.tracing.trees import NOTHING, Tree, tuple_of
-from gradwire.transformations.arguments import Argnums, Wanted, all_floating, checked_argnums, wanted_arguments
+from gradwire.transformations.argnums import Argnums, Wanted, all_floating, checked_argnums, wanted_arguments
 from gradwire.transformations.remote import Remote
 from gradwire_engine.program import Grad
 

@@ -1,4 +1,8 @@
-"""All derivatives of all results: jacfwd, jacrev, jacobian; and hessian, all second derivatives."""
+"""All derivatives of all results: jacfwd, jacrev, jacobian; and hessian, all second derivatives.
+
+A block has the axes of a result, then those of an argument. On a batch it is exact as long as not both have the rows:
+between the rows it would be zeros, and the rows become a static axis (`NotExact`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 from gradwire.calls.arguments import Call
 from gradwire.calls.signature import CallSignature, NotExact, Port, Step
 from gradwire.tracing.trees import compose
-from gradwire.transformations.arguments import Argnums, checked_argnums, require_floating_results, wanted_arguments
+from gradwire.transformations.argnums import Argnums, checked_argnums, require_floating_results, wanted_arguments
 from gradwire.transformations.gradients import GradStep
 from gradwire.transformations.remote import Remote
 from gradwire_engine.program import Jacobian, JacobianMode

@@ -1,4 +1,8 @@
-"""Derivatives times a direction, without forming them: jvp, vjp, and hvp, forward over reverse."""
+"""Derivatives times a direction, without forming them: jvp, vjp, and hvp, forward over reverse.
+
+The functions are called at once: the step's call is (primals, directions), and the directions are further inputs of the
+program. Each direction has the type of what it belongs to.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from gradwire.errors import TracingError
 from gradwire.tracing.locations import at_user_line
 from gradwire.tracing.trace import Captured, Tracer
 from gradwire.tracing.trees import Tree, flatten, tuple_of
-from gradwire.transformations.arguments import all_floating
+from gradwire.transformations.argnums import all_floating
 from gradwire.transformations.gradients import GradStep
 from gradwire.transformations.remote import Remote
 from gradwire_engine.program import Jvp, Vjp
