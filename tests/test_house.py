@@ -162,6 +162,52 @@ def test_an_import_from_a_file_of_tests_is_found(line: str, tmp_path: Path) -> N
     assert len(imported_test_modules(tmp_path)) == 1
 
 
+SUBJECTS = {"RequestOptions"}
+"""Their timeouts are what a test is about."""
+WAITS = {"wait", "join", "result", "settimeout", "timeout", "wait_until_empty"}
+"""Functions whose arguments without a name are seconds."""
+LEAST_SECONDS = 30
+PAUSE_SECONDS = 1
+"""What is shorter than this is a pause between two looks, or a deadline that is meant to pass."""
+
+
+def short_waits(file: str, text: str) -> list[str]:
+    """The sleeps of a file of tests, and its waits that a slow neighbour could make too short, as text."""
+    complaints = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        times = [keyword.value for keyword in node.keywords if keyword.arg == "timeout" and name not in SUBJECTS]
+        numbers = [
+            argument.value
+            for argument in (*times, *(node.args if name in WAITS else ()))
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, int | float)
+        ]
+        if name == "sleep" or any(PAUSE_SECONDS <= number < LEAST_SECONDS for number in numbers):
+            complaints.append(f"{file}:{node.lineno}: {ast.unparse(node)}")
+    return complaints
+
+
+def test_tests_wait_for_what_happens_and_never_for_less_than_half_a_minute() -> None:
+    """A wait that only ends a test that would hang is long; nothing is measured by the clock on the wall."""
+    complaints = [
+        complaint
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if "benchmarks" not in path.parts
+        for complaint in short_waits(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+    ]
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "line", ["time.sleep(0.1)", "event.wait(10)", "call(b'', timeout=20.0)", "@mark.timeout(5)\ndef test(): ..."]
+)
+def test_a_short_wait_is_found(line: str) -> None:
+    assert short_waits("a", "event.wait(0.01)\nevent.wait(60)\nRequestOptions(timeout=2)\n") == []
+    assert len(short_waits("a", f"event.wait(60)\n{line}\n")) == 1
+
+
 def test_the_kit_holds_no_tests() -> None:
     kit = sorted((ROOT / "tests" / "kit").rglob("*.py"))
     assert [path.name for path in kit if path.name.startswith("test_") or path.name == "conftest.py"] == []

@@ -138,11 +138,11 @@ class Live:
     @staticmethod
     def wait_until(condition: Callable[[], bool]) -> None:
         """Poll until something happens elsewhere that says nothing when it does."""
-        for _ in range(4000):
+        for _ in range(12_000):
             if condition():
                 return
             threading.Event().wait(0.005)
-        raise AssertionError("it did not happen within 20 s")
+        raise AssertionError("it did not happen within 60 s")
 
     def close(self) -> None:
         self.client.close()
