@@ -138,7 +138,7 @@ def test_a_program_over_the_memory_limit_is_refused_and_the_next_prepared(make: 
 @linux_only
 def test_a_program_over_the_time_limit_is_refused_and_the_next_prepared(make: Make) -> None:
     restarts: list[str] = []
-    preparing = make(time_limit=0.5, on_restart=restarts.append)
+    preparing = make(time_limit=2.0, on_restart=restarts.append)
     with pytest.raises(PrepareRefused) as caught:
         preparing.prepare(a_long_program(150_000), Layout(), PATIENCE)
     assert caught.value.reason == "PREPARE_TIME_LIMIT"
