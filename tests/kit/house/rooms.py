@@ -63,6 +63,7 @@ ENGINE = House(
     rooms=(
         "__init__",
         "errors",
+        "bounds",
         "types",
         "attributes",
         "value",
@@ -90,8 +91,8 @@ SERVER = House(
     rooms=(
         "__init__",
         "machine",
-        "refusal",
         "config",
+        "refusal",
         "ipc",
         "observe",
         "child",
