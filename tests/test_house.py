@@ -133,17 +133,15 @@ def imported_test_modules(root: Path) -> list[str]:
         f"{path.relative_to(root)}:{node.lineno}: {name}"
         for path in sorted((root / "tests").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
         for name in imported_names(node)
         if name.startswith("tests.") and re.search(r"\.(test_\w+|conftest)(\.|$)", name)
     ]
 
 
-def imported_names(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return [f"{node.module}.{alias.name}" for alias in node.names]
-    return []
+def imported_names(node: ast.Import | ast.ImportFrom) -> list[str]:
+    source = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+    return [f"{source}{alias.name}" for alias in node.names]
 
 
 def test_no_helper_is_imported_from_a_file_of_tests() -> None:

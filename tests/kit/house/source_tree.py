@@ -138,8 +138,8 @@ class ImportCollector(ast.NodeVisitor):
         for statement in node.body:
             self.visit(statement)
         self._optional = before
-        for statement in (*node.handlers, *node.orelse, *node.finalbody):
-            self.visit(statement)
+        for part in (*node.handlers, *node.orelse, *node.finalbody):
+            self.visit(part)
 
     def _add(self, target: str, node: ast.stmt) -> None:
         self.imports.append(
