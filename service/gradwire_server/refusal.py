@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradwire_engine.errors import EngineError, LimitError
-from gradwire_server.config import OPTIONS, Limit, flag
+from gradwire_server.config.option import Limit, flag
+from gradwire_server.config.table import OPTIONS
 from gradwire_server.ipc.failures import limit_details
 from gradwire_server.ipc.messages import PrepareRefused, TaskFailed
 

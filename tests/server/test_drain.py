@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.kit.server.live import GRADIENT, Client, Failed, Live, slow_program
-from tests.server.rpc.test_streams import Stream, evaluate, gradient, reason_of, value_of
+from tests.kit.server.processes import ServerProcess
+from tests.kit.server.streams import Stream, evaluate, gradient, reason_of, value_of
 
-from gradwire._version import __version__
 from gradwire.wire.responses import Evaluated
-from gradwire_server.rpc.health import SERVICE
+from gradwire.wire.service import SERVICE
 
 
 @pytest.fixture
@@ -130,46 +130,12 @@ def test_a_drain_that_takes_too_long_ends_and_says_so(live: Live) -> None:
 # Processes
 
 
-class Process:
-    """`gradwire serve` as a process of its own."""
-
-    def __init__(self, *options: str, pass_fds: tuple[int, ...] = ()) -> None:
-        command = [sys.executable, "-m", "gradwire_server", "--workers", "2", *options]
-        small = ["--worker-memory", "256MiB", "--prepare-memory", "256MiB"]
-        self.process = subprocess.Popen(
-            [*command, *small], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds
-        )
-
-    def ready(self) -> dict[str, str]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        name, version, ready, *addresses = line.split()
-        assert (name, version, ready) == ("gradwire", __version__, "ready")
-        return dict(one.split("=", 1) for one in addresses)
-
-    def wait(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing is left of it, also where a test fails."""
-        self.process.kill()
-        self.process.communicate()
-
-    def children(self) -> list[int]:
-        listed = Path(f"/proc/{self.process.pid}/task")
-        return [int(pid) for task in listed.iterdir() for pid in (task / "children").read_text().split()]
-
-
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @linux_only
 def test_sigterm_ends_a_busy_server_in_order() -> None:
-    with Process("--listen", "127.0.0.1:0", "--http-listen", "") as server:
+    with ServerProcess("--listen", "127.0.0.1:0", "--http-listen", "") as server:
         addresses = server.ready()
         assert addresses["http"] == "-"
         client = Client(addresses["grpc"])
@@ -209,7 +175,7 @@ def test_a_private_server_ends_when_its_parent_does(tmp_path: Path) -> None:
     read, write = os.pipe()
     path = tmp_path / "socket"
     options = "--listen", f"unix:{path}", "--http-listen", "", "--parent-fd", str(read)
-    with Process(*options, pass_fds=(read,)) as server:
+    with ServerProcess(*options, pass_fds=(read,)) as server:
         os.close(read)
         assert server.ready()["grpc"] == f"unix:{path}"
         client = Client(f"unix:{path}")
@@ -224,14 +190,14 @@ def test_a_private_server_ends_when_its_parent_does(tmp_path: Path) -> None:
 
 def test_an_address_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
     taken = f"unix:{tmp_path / 'socket'}"
-    with Process("--listen", taken, "--http-listen", "127.0.0.1:0") as first:
+    with ServerProcess("--listen", taken, "--http-listen", "127.0.0.1:0") as first:
         addresses = first.ready()
         for options in (("--listen", taken, "--http-listen", ""), ("--listen", addresses["http"], "--http-listen", "")):
-            code, out, err = Process(*options).wait()
+            code, out, err = ServerProcess(*options).wait()
             assert (code, out) == (1, "")
             assert err.count("\n") == 1
             assert "in use" in err
-        code, out, err = Process("--listen", "127.0.0.1:0", "--http-listen", addresses["http"]).wait()
+        code, out, err = ServerProcess("--listen", "127.0.0.1:0", "--http-listen", addresses["http"]).wait()
         assert (code, out, err.count("\n")) == (1, "", 1)
         with grpc.insecure_channel(taken) as channel:
             stub = health_pb2_grpc.HealthStub(channel)

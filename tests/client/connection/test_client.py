@@ -17,11 +17,12 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.kit.client.local import LocalClient
 
 import gradwire as gw
-from gradwire.connection.channel import SERVICE, read_certificates
+from gradwire.connection.channel import read_certificates
 from gradwire.connection.client import Client, current_client, make_client
 from gradwire.connection.current import PROCESS, Process
 from gradwire.errors import ServiceError
 from gradwire.v1 import service_pb2
+from gradwire.wire.service import SERVICE
 
 Behaviour = Callable[[bytes, grpc.ServicerContext], bytes]
 

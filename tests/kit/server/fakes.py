@@ -41,10 +41,10 @@ class FakeWork:
         self.log: list[list[bytes]] = []
         self.poison: dict[bytes, Exception] = {}
 
-    def task(self, jobs: Sequence[Job]) -> list[bytes]:  # type: ignore[override]
+    def task(self, jobs: Sequence[Job[bytes]]) -> list[bytes]:  # type: ignore[override]
         return [job.payload for job in jobs]
 
-    def answers(self, result: TaskResult, jobs: Sequence[Job]) -> list[bytes | Refusal]:
+    def answers(self, result: TaskResult, jobs: Sequence[Job[bytes]]) -> list[bytes | Refusal]:
         return [b"answer to " + job.payload for job in jobs]
 
 

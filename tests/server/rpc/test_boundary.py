@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.server.observe.test_metrics import value
+from tests.kit.server.exposition import value
 
 from gradwire.wire.status import StatusDetails, decode_status
-from gradwire_server.config import Limit
+from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.refusal import INTERNAL_MESSAGE, Refusal
 from gradwire_server.rpc.boundary import Boundary
@@ -26,16 +26,15 @@ class Bench:
 
     def __init__(self) -> None:
         self.metrics = Metrics("1")
-        self.threads = HandlerThreads(LIMIT + 5, "handler")
+        self.threads = HandlerThreads(LIMIT + 5, calls_allowed=LIMIT)
         self.holding = threading.Semaphore(0)
         self.go = threading.Event()
         self.boundary = Boundary(
+            ServerConfig(max_queued_requests=LIMIT),
             metrics=self.metrics,
             clock=lambda: 0.0,
             new_request_id=lambda: "made-here",
             threads=self.threads,
-            limit=LIMIT,
-            named_limit=Limit("max-queued-requests", LIMIT, "requests", "--max-queued-requests"),
         )
         handlers = {
             "Echo": grpc.unary_unary_rpc_method_handler(lambda request, context: request),

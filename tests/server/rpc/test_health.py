@@ -13,11 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gradwire.v1 import service_pb2_grpc  # noqa: F401  # the descriptors that reflection shows
-from gradwire_server.config import Limit
+from gradwire.wire.service import SERVICE
+from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.rpc import health
 from gradwire_server.rpc.boundary import Boundary
-from gradwire_server.rpc.health import SERVICE, FrontProbe, Health, reflection_handlers
+from gradwire_server.rpc.health import FrontProbe, Health, reflection_handlers
 from gradwire_server.rpc.threads import HandlerThreads
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -28,16 +29,15 @@ class Bench:
     def __init__(self) -> None:
         self.is_ready = True
         self.health = Health(lambda: self.is_ready)
-        self.threads = HandlerThreads(1, "handler")
+        self.threads = HandlerThreads(1, calls_allowed=100)
         self.busy, self.go = threading.Event(), threading.Event()
         hold = {"Hold": grpc.unary_unary_rpc_method_handler(self.hold)}
         self.boundary = Boundary(
+            ServerConfig(),
             metrics=Metrics("1"),
             clock=lambda: 0.0,
             new_request_id=lambda: "id",
             threads=self.threads,
-            limit=100,
-            named_limit=Limit("", 1, "", ""),
         )
         self.server = grpc.server(
             self.threads,  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gradwire.wire.status import decode_error, decode_status, encode_error
 from gradwire_engine.errors import GraphError, LimitError, UnsupportedError
-from gradwire_server.config import ServerConfig
+from gradwire_server.config.table import ServerConfig
 from gradwire_server.ipc.messages import PrepareRefused, TaskFailed
 from gradwire_server.refusal import (
     INTERNAL_MESSAGE,
@@ -22,7 +22,7 @@ from gradwire_server.refusal import (
     internal,
     over_limit,
 )
-from gradwire_server.rpc.status import REASONS, code_name, failure, rpc_status
+from gradwire_server.rpc.status import REASONS, code_name, rpc_status, status_details
 
 DOCUMENTED = {
     "MALFORMED_REQUEST": "INVALID_ARGUMENT",
@@ -102,7 +102,7 @@ def test_every_status_has_exactly_one_error_info(reason: str) -> None:
 
 def test_a_stream_says_the_same_as_a_call() -> None:
     refusal = Refusal("QUEUE_FULL", "full", details={"limit": "5"}, violations=[("a", "b")], retry_after=1.5)
-    in_stream = decode_error(encode_error(failure(refusal)))
+    in_stream = decode_error(encode_error(status_details(refusal)))
     in_call = decode_status(dict(rpc_status(refusal, "").trailing_metadata)["grpc-status-details-bin"])  # type: ignore[arg-type]
     assert in_stream == in_call
 
@@ -111,23 +111,23 @@ def test_a_stream_says_the_same_as_a_call() -> None:
 
 
 def test_a_message_has_at_most_1024_characters() -> None:
-    said = failure(Refusal("INVALID_GRAPH", "x" * 5000))
+    said = status_details(Refusal("INVALID_GRAPH", "x" * 5000))
     assert len(said.message) == 1024
     assert said.message.endswith("…")
-    assert failure(Refusal("INVALID_GRAPH", "y" * 1024)).message == "y" * 1024
+    assert status_details(Refusal("INVALID_GRAPH", "y" * 1024)).message == "y" * 1024
 
 
 def test_there_are_at_most_20_violations_and_the_last_counts_the_rest() -> None:
-    said = failure(Refusal("INPUT_MISMATCH", "", violations=[(f"inputs[{i}]", "bad") for i in range(50)]))
+    said = status_details(Refusal("INPUT_MISMATCH", "", violations=[(f"inputs[{i}]", "bad") for i in range(50)]))
     assert len(said.violations) == 20
     assert said.violations[18] == ("inputs[18]", "bad")
     assert said.violations[19] == ("", "+31 more")
-    exactly = failure(Refusal("INPUT_MISMATCH", "", violations=[("a", "b")] * 20))
+    exactly = status_details(Refusal("INPUT_MISMATCH", "", violations=[("a", "b")] * 20))
     assert exactly.violations == (("a", "b"),) * 20
 
 
 def test_an_unknown_reason_is_an_internal_error_and_says_nothing() -> None:
-    said = failure(Refusal("SURPRISE", "secret"))
+    said = status_details(Refusal("SURPRISE", "secret"))
     assert (said.reason, said.message, said.code) == ("INTERNAL", INTERNAL_MESSAGE, 13)
 
 

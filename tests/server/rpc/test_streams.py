@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
-from tests.kit.server.live import GRADIENT, GRADIENT_ID, SERVICE, Failed, Live, failed, slow_program, tensors
+from tests.kit.server.live import GRADIENT, GRADIENT_ID, Failed, Live, slow_program
+from tests.kit.server.streams import Stream, evaluate, gradient, reason_of, value_of
 
 from gradwire.v1 import service_pb2
-from gradwire.wire.requests import RequestOptions, evaluate_parts, join, stream_item_parts
+from gradwire.wire.requests import RequestOptions
 from gradwire.wire.responses import Evaluated, decode_stream_answer
 from gradwire.wire.status import StatusDetails
 
@@ -28,66 +28,11 @@ def live() -> Iterator[Live]:
     live.close()
 
 
-def evaluate(id: int, *inputs: object, **fields: Any) -> bytes:
-    return join(stream_item_parts(id, evaluate_parts(inputs=tensors(*inputs), **fields)))
-
-
-def gradient(id: int, x: float, **fields: Any) -> bytes:
-    return evaluate(id, x, 2.0, program_id=GRADIENT_ID, **fields)
-
-
-class Stream:
-    """An open stream: items are sent one by one, answers read one by one."""
-
-    def __init__(self, live: Live, timeout: float | None = 30.0) -> None:
-        self._items: SimpleQueue[bytes | None] = SimpleQueue()
-        self.taken = 0
-        method = live.client.channel.stream_stream(SERVICE + "EvaluateStream")
-        self.call = method(self._iterate(), timeout=timeout)
-
-    def _iterate(self) -> Iterator[bytes]:
-        while (item := self._items.get()) is not None:
-            self.taken += 1
-            yield item
-
-    def send(self, *items: bytes) -> None:
-        for item in items:
-            self._items.put(item)
-
-    def end(self) -> None:
-        self._items.put(None)
-
-    def answer(self) -> tuple[int, Evaluated | StatusDetails]:
-        try:
-            answer = decode_stream_answer(next(self.call))
-        except grpc.RpcError as error:
-            raise failed(error) from None
-        assert not isinstance(answer.content, bytes)
-        return answer.id, answer.content
-
-    def answers(self, count: int) -> dict[int, Evaluated | StatusDetails]:
-        return dict([self.answer() for _ in range(count)])
-
-    def close(self) -> None:
-        self.end()
-        self.call.cancel()
-
-
 @pytest.fixture
 def stream(live: Live) -> Iterator[Stream]:
     stream = Stream(live)
     yield stream
     stream.close()
-
-
-def value_of(answer: Evaluated | StatusDetails) -> float:
-    assert isinstance(answer, Evaluated), answer
-    return float(answer.outputs[0])
-
-
-def reason_of(answer: Evaluated | StatusDetails) -> str:
-    assert isinstance(answer, StatusDetails), answer
-    return answer.reason
 
 
 def test_every_item_gets_the_answer_with_its_number(stream: Stream) -> None:
@@ -294,7 +239,7 @@ def test_a_cancelled_stream_leaves_nothing_behind(live: Live) -> None:
     stream.send(*[evaluate(number, 1.0, program=SLOW) for number in range(20)])
     stream.answer()
     stream.call.cancel()
-    assert live.server.admission.ledger.wait_until_empty(60)
     live.wait_until(lambda: not len(live.server.streams))
-    assert live.server.dispatcher.queued_requests == 0
+    live.wait_until(lambda: live.server.dispatcher.queued_requests == 0)  # the item that was being read is let go last
+    assert live.server.admission.ledger.wait_until_empty(60)
     stream.end()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
+from tests.kit.server.dispatching import DispatchBench
 from tests.kit.server.fakes import failed
-from tests.server.scheduling.test_dispatch import Bench
 
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
@@ -15,12 +15,12 @@ from gradwire_server.scheduling.job import Job
 class Callers:
     """Threads that each run a job, and what came of it."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: DispatchBench) -> None:
         self._bench = bench
         self._threads: list[threading.Thread] = []
         self.outcomes: dict[bytes, bytes | Refusal] = {}
 
-    def call(self, payload: bytes, waits: threading.Event | None = None, **fields: object) -> Job:
+    def call(self, payload: bytes, waits: threading.Event | None = None, **fields: object) -> Job[bytes]:
         job = self._bench.job(payload, **fields)  # type: ignore[arg-type]
 
         def run() -> None:
@@ -40,7 +40,7 @@ class Callers:
             assert not thread.is_alive()
 
 
-def hold(bench: Bench) -> tuple[threading.Event, threading.Event]:
+def hold(bench: DispatchBench) -> tuple[threading.Event, threading.Event]:
     """The first task that runs says so, and waits to be let go."""
     begun, go = threading.Event(), threading.Event()
 
@@ -53,7 +53,7 @@ def hold(bench: Bench) -> tuple[threading.Event, threading.Event]:
     return begun, go
 
 
-def call_while_busy(bench: Bench, callers: Callers, payloads: list[bytes], **fields: object) -> threading.Event:
+def call_while_busy(bench: DispatchBench, callers: Callers, payloads: list[bytes], **fields: object) -> threading.Event:
     """One caller holds the worker, the others wait; the event that lets it go."""
     begun, go = hold(bench)
     callers.call(b"first")
@@ -66,13 +66,13 @@ def call_while_busy(bench: Bench, callers: Callers, payloads: list[bytes], **fie
 
 
 def test_a_caller_runs_its_own_request_on_an_idle_worker() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     assert bench.dispatcher.run(bench.job(b"a")) == b"answer to a"
     assert bench.launched == []
 
 
 def test_one_of_those_who_wait_leads_the_batch_and_all_get_their_own_answers() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     callers = Callers(bench)
     payloads = [b"%d" % number for number in range(8)]
     go = call_while_busy(bench, callers, payloads)
@@ -86,7 +86,7 @@ def test_one_of_those_who_wait_leads_the_batch_and_all_get_their_own_answers() -
 
 
 def test_a_caller_gives_up_at_its_deadline_while_the_worker_is_busy() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     callers = Callers(bench)
     go = call_while_busy(bench, callers, [])
     job = bench.job(b"late", deadline=bench.clock() - 1)
@@ -99,7 +99,7 @@ def test_a_caller_gives_up_at_its_deadline_while_the_worker_is_busy() -> None:
 
 
 def test_callers_whose_batch_fails_run_again_each_by_itself() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     callers = Callers(bench)
     bench.pool.poison[b"bad"] = failed()
     go = call_while_busy(bench, callers, [b"a", b"bad", b"c"])
@@ -112,7 +112,7 @@ def test_callers_whose_batch_fails_run_again_each_by_itself() -> None:
 
 
 def test_a_cancelled_caller_returns_at_once() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     callers = Callers(bench)
     go = call_while_busy(bench, callers, [])
     waits = threading.Event()
@@ -127,7 +127,7 @@ def test_a_cancelled_caller_returns_at_once() -> None:
 
 
 def test_many_callers_on_few_workers_lose_nothing() -> None:
-    bench = Bench(workers=3)
+    bench = DispatchBench(workers=3)
     callers = Callers(bench)
     payloads = [b"%d" % number for number in range(200)]
     for number, payload in enumerate(payloads):
