@@ -22,7 +22,8 @@ from gradwire_server.ipc.messages import WorkerLimits
 from gradwire_server.observe.http import HttpServer
 from gradwire_server.observe.metrics import Metrics
 from gradwire_server.processes.child_process import StartFailed
-from gradwire_server.processes.limited_jobs import Preparing
+from gradwire_server.processes.limited_jobs import JobLimits
+from gradwire_server.processes.preparers import Preparers
 from gradwire_server.processes.worker_pool import WorkerPool
 from gradwire_server.rpc.addresses import StartError, reachable
 from gradwire_server.rpc.grpc_server import GrpcServer
@@ -55,19 +56,21 @@ class Server:
         config = self._config
         self.pool = WorkerPool(
             config.workers,
-            limits=WorkerLimits(memory_bytes=config.worker_memory, arena_bytes=config.worker_arena),
-            program_limits=config.program_limits,
+            WorkerLimits(memory_bytes=config.worker_memory, arena_bytes=config.worker_arena),
+            config.program_limits,
             clock=self._clock,
             on_idle=lambda: self.dispatcher.on_idle(),
             on_restart=self._on_restart,
         )
-        self.preparing = Preparing(
-            processes=config.preparers,
-            time_limit=config.prepare_timeout,
-            memory_bytes=config.prepare_memory,
-            waiting_programs=config.waiting_programs,
-            waiting_requests=config.waiting_requests,
-            program_limits=config.program_limits,
+        self.preparers = Preparers(
+            config.preparers,
+            JobLimits(
+                time=config.limit("prepare_timeout"),
+                memory=config.limit("prepare_memory"),
+                waiting_jobs=config.limit("waiting_programs"),
+                waiting_callers=config.limit("waiting_requests"),
+            ),
+            config.program_limits,
             clock=self._clock,
             on_restart=self.metrics.worker_restarted,
         )
@@ -77,7 +80,7 @@ class Server:
         self.admission = Admission(
             config,
             clock=clock,
-            preparing=self.preparing,
+            preparing=self.preparers,
             metrics=self.metrics,
             forget_constant=self.pool.forget_constant,
         )
@@ -136,7 +139,7 @@ class Server:
                 self._http = self._bind_http(self._probe)
                 self._http.start()
             self._grpc.start()
-            self.preparing.start()
+            self.preparers.start()
             self.pool.start()
         except StartFailed as error:
             self.close()
@@ -183,7 +186,7 @@ class Server:
         if self._probe is not None:
             self._probe.close()
         self._grpc.stop(0)
-        self.preparing.close()
+        self.preparers.close()
         self.pool.close()
         self._leaders.shutdown(wait=False)
         self._grpc.close()

@@ -16,10 +16,10 @@ from typing import Final
 
 from gradwire._version import __version__
 from gradwire_server.app import Server
-from gradwire_server.child.limits import available_memory, available_processors, raise_descriptor_limit
 from gradwire_server.config.option import ConfigError, flag
 from gradwire_server.config.resolve import read_options, resolve, variable
 from gradwire_server.config.table import OPTIONS, ServerConfig
+from gradwire_server.machine import available_memory, available_processors, raise_descriptor_limit
 from gradwire_server.observe.logs import set_up
 from gradwire_server.rpc.addresses import StartError
 from gradwire_server.stopping import Stop

@@ -24,7 +24,7 @@ from gradwire_server.admission.ready_program import EvaluatePayload, ReadyProgra
 from gradwire_server.admission.store import ConstantStore, StoredConstant
 from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal
+from gradwire_server.refusal import Refusal, draining
 from gradwire_server.scheduling.job import Job
 
 SHARED_BY_VALUE: Final = 4 << 10
@@ -108,11 +108,6 @@ class Admission:
             tenant=tenant,
             settle=functools.partial(self.operands.release, taken),
         )
-
-
-def draining() -> Refusal:
-    """The server is about to end."""
-    return Refusal("SERVER_DRAINING", "the server is shutting down; use another one")
 
 
 def _key(program: ReadyProgram, operands: Sequence[Operand]) -> tuple[Hashable, bool]:

@@ -13,7 +13,7 @@ from gradwire_server.admission.admission import Admission
 from gradwire_server.admission.operands import task_input
 from gradwire_server.admission.programs import checked_id
 from gradwire_server.config.table import ServerConfig
-from gradwire_server.ipc.messages import ExplainTask, TaskInput, TaskResult
+from gradwire_server.processes.tasks import ExplainTask, TaskInput, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
 from gradwire_server.scheduling.prediction import Prediction

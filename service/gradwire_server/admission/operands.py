@@ -14,7 +14,7 @@ from gradwire.wire.tensors import TensorView, tensor_digest
 from gradwire_engine.types import DType
 from gradwire_server.admission.ledger import Ledger
 from gradwire_server.admission.store import ConstantStore, StoredConstant
-from gradwire_server.ipc.messages import TaskInput
+from gradwire_server.processes.tasks import TaskInput
 from gradwire_server.refusal import Refusal
 
 Operand: TypeAlias = memoryview | bytes | StoredConstant

@@ -15,9 +15,9 @@ from gradwire_engine.program import Layout
 from gradwire_server.admission.ready_program import ReadyProgram
 from gradwire_server.admission.store import ProgramStore
 from gradwire_server.config.table import ServerConfig
-from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused
+from gradwire_server.ipc.messages import PreparedProgram
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal, from_preparing
+from gradwire_server.refusal import Refusal
 
 
 class Preparing(Protocol):
@@ -67,11 +67,10 @@ class Programs:
     def _prepare(self, program_id: str, data: bytes, layout: Layout, seconds: float) -> PreparedProgram:
         try:
             return self._preparing.prepare(data, layout, seconds, program_id=program_id)
-        except PrepareRefused as error:
-            refusal = from_preparing(error)
-            if error.is_lasting:
+        except Refusal as refusal:
+            if refusal.is_lasting:
                 self._store.refuse(program_id, layout, refusal)
-            raise refusal from None
+            raise
         except TimeoutError:
             raise Refusal(
                 "EXPIRED_WHILE_PREPARING",

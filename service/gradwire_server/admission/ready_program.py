@@ -7,10 +7,12 @@ Nothing here looks at a graph or computes; the work is linear in the number of i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from gradwire._version import __version__
-from gradwire.wire.responses import RowError, RunReport, evaluated_parts, output_head
+from gradwire.wire.responses import RunReport, evaluated_parts, output_head
+from gradwire_engine.errors import RowFailure
 from gradwire_engine.plan.cost import Bound, Cost
 from gradwire_engine.program import Layout
 from gradwire_engine.types import TensorType
@@ -18,7 +20,8 @@ from gradwire_server.admission.operands import Operand, task_input
 from gradwire_server.admission.request_checks import RequestChecks
 from gradwire_server.admission.signature import Signature
 from gradwire_server.config.table import ServerConfig
-from gradwire_server.ipc.messages import PreparedProgram, Task, TaskResult
+from gradwire_server.ipc.messages import PreparedProgram
+from gradwire_server.processes.tasks import Task, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
 from gradwire_server.scheduling.prediction import Prediction
@@ -96,7 +99,7 @@ class ReadyProgram:
         start = 0
         for job in jobs:
             outputs = self._rows_of(result, job, start)
-            errors = _errors_within(result, start, start + job.rows) if result.row_errors else []
+            failures = _failures_within(result, start, start + job.rows) if result.row_errors else []
             report = RunReport(
                 rows,
                 len(jobs),
@@ -106,7 +109,7 @@ class ReadyProgram:
                 result.executor,
                 __version__,
             )
-            answers.append(job.finish(evaluated_parts(outputs, errors, report)))
+            answers.append(job.finish(evaluated_parts(outputs, failures, report)))
             start += job.rows
         return answers
 
@@ -127,13 +130,9 @@ class ReadyProgram:
         return heads
 
 
-def _errors_within(result: TaskResult, start: int, end: int) -> list[RowError]:
+def _failures_within(result: TaskResult, start: int, end: int) -> list[RowFailure]:
     """The failed rows of one job, numbered from its first row."""
-    return [
-        RowError(error.row - start, error.reason, error.message)
-        for error in result.row_errors
-        if start <= error.row < end
-    ]
+    return [replace(failure, row=failure.row - start) for failure in result.row_errors if start <= failure.row < end]
 
 
 def _too_many_rows_failed(result: TaskResult) -> Refusal:

@@ -21,7 +21,8 @@ from gradwire_engine.program import Layout
 from gradwire_engine.types import TensorType
 from gradwire_server.config.table import ServerConfig
 from gradwire_server.ipc.arena import memory_file, seal
-from gradwire_server.ipc.messages import Bytes, Constant
+from gradwire_server.ipc.records import Bytes
+from gradwire_server.processes.tasks import Constant
 from gradwire_server.refusal import Refusal
 
 SMALL_BYTES: Final = 64 << 10

@@ -23,10 +23,10 @@ from typing import Final, Protocol
 from gradwire.wire.requests import SlicedStreamItem, join, slice_evaluate, slice_stream_item
 from gradwire.wire.responses import stream_error, stream_result_parts
 from gradwire.wire.status import encode_error
-from gradwire_server.admission.admission import Admission, draining
+from gradwire_server.admission.admission import Admission
 from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal, over_limit
+from gradwire_server.refusal import Refusal, draining, over_limit
 from gradwire_server.rpc.refusals import log_refusal, refusal_of, sliced
 from gradwire_server.rpc.status import OK, code_name, status_details
 from gradwire_server.scheduling.dispatch import Dispatcher

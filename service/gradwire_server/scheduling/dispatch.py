@@ -25,7 +25,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from gradwire_server.config.table import ServerConfig
-from gradwire_server.ipc.messages import TaskFailed, WorkerLost
+from gradwire_server.processes.child_process import WorkerLost
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import AnyJob, Lead, State, Worker
 from gradwire_server.scheduling.queues import Batch, Queues
@@ -254,7 +254,7 @@ class Dispatcher:
         outcomes: Sequence[bytes | Refusal | None]
         try:
             outcomes = self._computed(lead)
-        except (TaskFailed, WorkerLost) as error:
+        except (Refusal, WorkerLost) as error:
             outcomes = self._retries.after(lead, error)
         except Exception as error:
             _log.error("a batch failed", exc_info=error)

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from gradwire.wire.requests import join
 from gradwire.wire.tensors import Buffer
-from gradwire_server.ipc.messages import ExplainTask, Task, TaskResult
+from gradwire_server.processes.tasks import ExplainTask, Task, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.prediction import Prediction
 

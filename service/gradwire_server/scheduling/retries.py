@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from gradwire_server.config.table import ServerConfig
-from gradwire_server.ipc.messages import TaskFailed, WorkerLost
-from gradwire_server.refusal import Refusal, from_task, internal
+from gradwire_server.processes.child_process import WorkerLost
+from gradwire_server.refusal import Refusal, internal
 from gradwire_server.scheduling.job import AnyJob, Lead
 
 FOREIGN_DEATHS: Final = 3
@@ -29,8 +29,8 @@ class Retries:
         if len(lead.members) > 1:
             return [None] * len(lead.members)
         (job,) = lead.members
-        if isinstance(error, TaskFailed):
-            return [from_task(error)]
+        if isinstance(error, Refusal):
+            return [error]
         if not isinstance(error, WorkerLost):
             return [internal(repr(error))]
         if error.cause == "killed":

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 from tests.kit.server.live import GRADIENT_ID, Live, failed, method
-from tests.kit.server.programs import tensors
+from tests.kit.server.ready_programs import tensors
 
 from gradwire.wire.requests import evaluate_parts, join, stream_item_parts
 from gradwire.wire.responses import Evaluated, decode_stream_answer

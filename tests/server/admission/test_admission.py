@@ -9,6 +9,7 @@ from tests.kit.server.fakes import FLOAT64, FakeClock, FakePreparing, prepared_p
 from gradwire.wire.programs import program_id
 from gradwire.wire.requests import RequestOptions, evaluate_parts, join, slice_evaluate
 from gradwire.wire.tensors import OutgoingTensor, tensor_digest
+from gradwire_engine.errors import GraphError
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType
 from gradwire_server.admission.admission import SHARED_BY_VALUE, Admission, Phase
@@ -16,9 +17,9 @@ from gradwire_server.admission.ready_program import EvaluatePayload
 from gradwire_server.admission.store import SMALL_BYTES, StoredConstant
 from gradwire_server.config.table import ServerConfig
 from gradwire_server.config.texts import MIB
-from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused
+from gradwire_server.ipc.messages import PreparedProgram
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal
+from gradwire_server.refusal import Refusal, from_engine
 from gradwire_server.scheduling.job import Job
 
 PROGRAM = b"a program"
@@ -101,7 +102,7 @@ def test_one_of_id_and_program_is_needed() -> None:
 
 def test_a_refusal_is_remembered_and_the_program_not_prepared_again() -> None:
     bench = Bench()
-    bench.preparing.refusal = PrepareRefused("INVALID_GRAPH", "no such value", path="graph.nodes[0]")
+    bench.preparing.refusal = from_engine(GraphError("no such value", path="graph.nodes[0]"))
     for _ in range(3):
         refusal = bench.refused(program=PROGRAM)
         assert (refusal.reason, refusal.violations) == ("INVALID_GRAPH", (("graph.nodes[0]", "no such value"),))
@@ -113,7 +114,7 @@ def test_a_refusal_is_remembered_and_the_program_not_prepared_again() -> None:
 
 def test_a_refusal_that_may_pass_is_not_remembered() -> None:
     bench = Bench()
-    bench.preparing.refusal = PrepareRefused("QUEUE_FULL", "full", retry_after=2.0)
+    bench.preparing.refusal = Refusal("QUEUE_FULL", "full", retry_after=2.0)
     assert bench.refused(program=PROGRAM).retry_after == 2.0
     bench.preparing.refusal = None
     bench.admit(program=PROGRAM)

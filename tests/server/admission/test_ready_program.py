@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.kit.server.programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
+from tests.kit.server.ready_programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
 
 from gradwire._version import __version__
 from gradwire.wire.requests import evaluate_parts, join, slice_evaluate
 from gradwire.wire.responses import Evaluated, decode_evaluated
+from gradwire_engine.errors import RowFailure
 from gradwire_engine.program import Layout
 from gradwire_server.admission.ready_program import EvaluatePayload, ReadyProgram
-from gradwire_server.ipc.messages import RowError, Task, TaskResult
+from gradwire_server.processes.tasks import Task, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
 
@@ -27,7 +28,7 @@ def job_of(program: ReadyProgram, request: bytes) -> Job[EvaluatePayload]:
     return evaluate_job(program, payload, rows, nbytes)
 
 
-def computed(task: Task, summed: Sequence[int] = (), row_errors: tuple[RowError, ...] = ()) -> TaskResult:
+def computed(task: Task, summed: Sequence[int] = (), row_errors: tuple[RowFailure, ...] = ()) -> TaskResult:
     """What a worker would answer, from the task's bytes alone."""
     arrays = []
     for one in task.inputs:
@@ -121,7 +122,7 @@ def test_row_errors_go_to_whom_they_belong_with_their_own_row_numbers() -> None:
         )
         for _ in range(2)
     ]
-    error = RowError(row=4, reason="MAX_STEPS_EXCEEDED", message="too long")
+    error = RowFailure(row=4, reason="MAX_STEPS_EXCEEDED", message="too long")
     first, second = answered(program, jobs, row_errors=(error,))
     assert first.row_errors == ()
     assert [(found.row, found.reason) for found in second.row_errors] == [(1, "MAX_STEPS_EXCEEDED")]
@@ -133,7 +134,7 @@ def test_with_summed_outputs_a_failed_row_fails_the_request() -> None:
         program,
         join(evaluate_parts(inputs=tensors(np.ones((1, 2)), [1], np.ones((1, 2))), rows=1, layout=program.layout)),
     )
-    error = RowError(row=0, reason="MAX_STEPS_EXCEEDED", message="too long")
+    error = RowFailure(row=0, reason="MAX_STEPS_EXCEEDED", message="too long")
     (refusal,) = program.answers(computed(program.task([job]), summed=(0,), row_errors=(error,)), [job])
     assert isinstance(refusal, Refusal)
     assert (refusal.reason, refusal.details["row"]) == ("MAX_STEPS_EXCEEDED", "0")

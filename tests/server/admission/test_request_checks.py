@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kit.server.fakes import prepared_program
-from tests.kit.server.programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
+from tests.kit.server.ready_programs import SCALAR, SIGNATURE, VECTOR, evaluate_job, ready_program, tensors
 
 from gradwire.wire.requests import evaluate_parts, join, slice_evaluate
 from gradwire_engine.plan.cost import Bound
@@ -15,7 +15,7 @@ from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.ready_program import EvaluatePayload, ReadyProgram
 from gradwire_server.config.texts import MIB
-from gradwire_server.ipc.messages import TaskResult
+from gradwire_server.processes.tasks import TaskResult
 from gradwire_server.refusal import Refusal
 
 

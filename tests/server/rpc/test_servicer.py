@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.kit.server.live import GRADIENT, GRADIENT_ID, Client, Failed, Live, method, slow_program, weighted_program
-from tests.kit.server.programs import tensors
+from tests.kit.server.ready_programs import tensors
 
 from gradwire._version import __version__
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, service_pb2

@@ -10,18 +10,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from gradwire.wire.status import decode_error, decode_status, encode_error
-from gradwire_engine.errors import GraphError, LimitError, UnsupportedError
-from gradwire_server.config.table import ServerConfig
-from gradwire_server.ipc.messages import PrepareRefused, TaskFailed
-from gradwire_server.refusal import (
-    INTERNAL_MESSAGE,
-    Refusal,
-    from_engine,
-    from_preparing,
-    from_task,
-    internal,
-    over_limit,
-)
+from gradwire_server.refusal import INTERNAL_MESSAGE, Refusal
 from gradwire_server.rpc.status import REASONS, code_name, rpc_status, status_details
 
 DOCUMENTED = {
@@ -167,46 +156,3 @@ def test_the_longest_texts_still_reach_the_client(index: int, refusing_channel: 
     assert caught.value.code().name == code_name(WORST[index].reason)  # type: ignore[attr-defined]
     assert said.reason == WORST[index].reason
     assert said.metadata.get("digests", "") == WORST[index].details.get("digests", "")
-
-
-# What others refused
-
-
-def test_what_the_engine_refused_keeps_its_reason_and_path() -> None:
-    refusal = from_engine(GraphError("no such value", path="graph.nodes[3].operands[0]"))
-    assert (refusal.reason, refusal.violations) == (
-        "INVALID_GRAPH",
-        (("graph.nodes[3].operands[0]", "no such value"),),
-    )
-    assert from_engine(UnsupportedError("op 999")).reason == "UNSUPPORTED_OP"
-
-
-def test_a_limit_says_value_limit_unit_and_setting() -> None:
-    error = LimitError("too many nodes", value=300_000, limit=200_000, unit="nodes", name="max-program-nodes")
-    expected = {
-        "name": "max-program-nodes",
-        "value": "300000",
-        "limit": "200000",
-        "unit": "nodes",
-        "setting": "--max-program-nodes",
-    }
-    assert from_engine(error).details == expected
-    limit = ServerConfig().limit("max_program_nodes")
-    ours = over_limit("PROGRAM_TOO_EXPENSIVE", "nodes", limit, 300_000, advice="send less")
-    assert ours.details == expected
-    assert ours.message == (
-        "nodes: 300,000 nodes; max-program-nodes is 200,000 nodes (set by --max-program-nodes); send less"
-    )
-
-
-def test_what_preparing_and_workers_refused_keeps_its_reason() -> None:
-    prepared = from_preparing(PrepareRefused("QUEUE_FULL", "full", details={"name": "waiting_programs"}, retry_after=2))
-    assert (prepared.reason, prepared.retry_after) == ("QUEUE_FULL", 2)
-    assert prepared.details["setting"] == "--waiting-programs"
-    assert from_task(TaskFailed("TASK_MEMORY_LIMIT", "too much")).reason == "TASK_MEMORY_LIMIT"
-
-
-def test_a_fault_of_ours_is_a_fixed_text_and_the_rest_goes_into_the_log() -> None:
-    refusal = from_task(TaskFailed("INTERNAL", "KeyError: 'secret'", log="Traceback: secret"))
-    assert (refusal.message, refusal.log) == (INTERNAL_MESSAGE, "Traceback: secret")
-    assert internal("secret").message == INTERNAL_MESSAGE

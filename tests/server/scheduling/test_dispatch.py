@@ -10,7 +10,7 @@ import pytest
 from tests.kit.server.dispatching import DispatchBench
 from tests.kit.server.fakes import FakeWork, failed
 
-from gradwire_server.ipc.messages import WorkerLost
+from gradwire_server.processes.child_process import WorkerLost
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import State
 from gradwire_server.scheduling.retries import FOREIGN_DEATHS
