@@ -62,14 +62,14 @@ class Drain(threading.Thread):
 
 def status(live: Live, service: str) -> int:
     stub = health_pb2_grpc.HealthStub(live.client.channel)
-    return int(stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status)
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60).status)
 
 
 def test_what_was_accepted_is_answered_and_nothing_new_is_taken(live: Live) -> None:
     with live.workers_held():
         waiting = Caller(live.client)
         live.wait_until(lambda: live.server.dispatcher.queued_requests == 1)
-        drain = Drain(live, 20.0)
+        drain = Drain(live, 60.0)
         live.wait_until(lambda: live.server.admission.is_draining)
         assert status(live, SERVICE) == health_pb2.HealthCheckResponse.NOT_SERVING
         assert status(live, "") == health_pb2.HealthCheckResponse.SERVING
@@ -78,8 +78,8 @@ def test_what_was_accepted_is_answered_and_nothing_new_is_taken(live: Live) -> N
         assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "SERVER_DRAINING")
         assert "grpc-retry-pushback-ms" not in caught.value.trailers
         assert waiting.outcome is None
-    waiting.join(20)
-    drain.join(20)
+    waiting.join(60)
+    drain.join(60)
     assert isinstance(waiting.outcome, Evaluated)
     assert drain.is_done
 
@@ -89,13 +89,13 @@ def test_items_that_have_not_begun_are_answered_so_and_the_stream_ends_so(live: 
     with live.workers_held():
         stream.send(*[gradient(number, 0.5) for number in range(5)])
         live.wait_until(lambda: live.server.dispatcher.queued_requests == 5)
-        drain = Drain(live, 20.0)
+        drain = Drain(live, 60.0)
         answers = stream.answers(5)
         assert {reason_of(answer) for answer in answers.values()} == {"SERVER_DRAINING"}
         with pytest.raises(Failed) as caught:
             stream.answer()
         assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "SERVER_DRAINING")
-    drain.join(20)
+    drain.join(60)
     assert drain.is_done
     stream.close()
 
@@ -106,11 +106,11 @@ def test_items_that_run_are_answered(live: Live) -> None:
     stream = Stream(live)
     stream.send(evaluate(1, 1.0, program=slow))
     live.wait_until(lambda: live.counted("gradwire_workers", state="busy") == 1)
-    drain = Drain(live, 20.0)
+    drain = Drain(live, 60.0)
     assert value_of(stream.answer()[1]) == 1.0
     with pytest.raises(Failed, match="SERVER_DRAINING"):
         stream.answer()
-    drain.join(20)
+    drain.join(60)
     assert drain.is_done
     stream.close()
 
@@ -121,8 +121,8 @@ def test_a_drain_that_takes_too_long_ends_and_says_so(live: Live) -> None:
         live.wait_until(lambda: live.server.dispatcher.queued_requests == 1)
         held = Drain(live, 0.05)
         live.wait_until(lambda: waiting.outcome is not None or not held.is_alive())
-    held.join(20)
-    waiting.join(20)
+    held.join(60)
+    waiting.join(60)
     assert held.is_done is False
     assert waiting.outcome is not None
 
@@ -202,7 +202,7 @@ def test_an_address_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
         with grpc.insecure_channel(taken) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             assert (
-                stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.SERVING
+                stub.Check(health_pb2.HealthCheckRequest(), timeout=60).status == health_pb2.HealthCheckResponse.SERVING
             )
         first.process.terminate()
         assert first.wait()[0] == 0

@@ -84,13 +84,13 @@ class Client:
         options = [("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", size)]
         self.channel = grpc.insecure_channel(address, options=[*options, ("grpc.use_local_subchannel_pool", 1)])
 
-    def call(self, name: str, request: bytes, timeout: float = 30.0, **options: Any) -> bytes:
+    def call(self, name: str, request: bytes, timeout: float = 120.0, **options: Any) -> bytes:
         try:
             return self.channel.unary_unary(method(name))(request, timeout=timeout, **options)  # type: ignore[no-any-return]
         except grpc.RpcError as error:
             raise failed(error) from None
 
-    def evaluate(self, *inputs: object, timeout: float = 30.0, **fields: Any) -> Evaluated:
+    def evaluate(self, *inputs: object, timeout: float = 120.0, **fields: Any) -> Evaluated:
         outgoing: Iterable[OutgoingTensor] = [
             one if isinstance(one, OutgoingTensor) else OutgoingTensor.inline(np.asarray(one)) for one in inputs
         ]
@@ -140,11 +140,11 @@ class Live:
     @staticmethod
     def wait_until(condition: Callable[[], bool]) -> None:
         """Poll until something happens elsewhere that says nothing when it does."""
-        for _ in range(4000):
+        for _ in range(12_000):
             if condition():
                 return
             threading.Event().wait(0.005)
-        raise AssertionError("it did not happen within 20 s")
+        raise AssertionError("it did not happen within 60 s")
 
     def close(self) -> None:
         self.client.close()

@@ -27,7 +27,7 @@ class ServerProcess:
         return dict(one.split("=", 1) for one in addresses)
 
     def wait(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=120)
         return self.process.returncode, out, err
 
     def __enter__(self) -> ServerProcess:

@@ -26,7 +26,7 @@ def gradient(id: int, x: float, **fields: Any) -> bytes:
 class Stream:
     """An open stream."""
 
-    def __init__(self, live: Live, timeout: float | None = 30.0) -> None:
+    def __init__(self, live: Live, timeout: float | None = 120.0) -> None:
         self._items: SimpleQueue[bytes | None] = SimpleQueue()
         call = live.client.channel.stream_stream(method("EvaluateStream"))
         self.call = call(self._iterate(), timeout=timeout)

@@ -21,8 +21,8 @@ def pair() -> tuple[Channel, socket.socket]:
     """A channel, and the bare socket at its other end."""
     ours, theirs = socket.socketpair()
     channel = Channel(ours)
-    channel.settimeout(5)
-    theirs.settimeout(5)
+    channel.settimeout(60)
+    theirs.settimeout(60)
     return channel, theirs
 
 

@@ -80,7 +80,7 @@ MESSAGES = [
 def ends() -> Iterator[tuple[Channel, Channel]]:
     ends = [Channel(end) for end in socket.socketpair()]
     for end in ends:
-        end.settimeout(5)
+        end.settimeout(60)
     yield ends[0], ends[1]
     for end in ends:
         end.close()

@@ -236,9 +236,10 @@ def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
 
 
 def test_a_task_over_its_time_is_ended_and_the_server_goes_on() -> None:
-    live = Live(workers=1, task_timeout=0.3)
+    """Two seconds are enough for a small task on any machine, and for so many operations on none."""
+    live = Live(workers=1, task_timeout=2.0)
     try:
-        error = failure(live.client, 1.0, program=slow_program(2000, 65_536))
+        error = failure(live.client, 1.0, program=slow_program(4_000, 500_000))
         assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "TASK_TIME_LIMIT")
         assert error.trailers["grpc-retry-pushback-ms"] == "-1"
         assert live.client.evaluate(1.5, 2.0, program=GRADIENT).outputs
@@ -258,7 +259,7 @@ def test_a_call_that_is_cancelled_while_it_waits_never_runs() -> None:
             live.wait_until(lambda: live.server.dispatcher.queued_requests == 1)
             waiting.cancel()
             live.wait_until(lambda: live.server.dispatcher.queued_requests == 0)
-        assert live.server.admission.ledger.wait_until_empty(10)
+        assert live.server.admission.ledger.wait_until_empty(60)
         assert live.counted("gradwire_batches_total") == before
     finally:
         live.close()
@@ -269,7 +270,7 @@ def test_a_deadline_passes_in_the_queue() -> None:
     try:
         live.client.evaluate(1.5, 2.0, program=GRADIENT)
         with live.workers_held():
-            error = failure(live.client, 1.5, 2.0, program=GRADIENT, options=RequestOptions(timeout=0.05))
+            error = failure(live.client, 1.5, 2.0, program=GRADIENT, options=RequestOptions(timeout=1.0))
         assert (error.code, error.reason) == ("DEADLINE_EXCEEDED", "EXPIRED_IN_QUEUE")
         assert live.client.evaluate(1.5, 2.0, program=GRADIENT).outputs
     finally:

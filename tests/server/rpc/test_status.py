@@ -151,7 +151,7 @@ def refusing_channel() -> Iterator[grpc.Channel]:
 def test_the_longest_texts_still_reach_the_client(index: int, refusing_channel: grpc.Channel) -> None:
     call = refusing_channel.unary_unary("/any/method")
     with pytest.raises(grpc.RpcError) as caught:
-        call(bytes([index]), timeout=10)
+        call(bytes([index]), timeout=60)
     said = decode_status(dict(caught.value.trailing_metadata())["grpc-status-details-bin"])  # type: ignore[attr-defined]
     assert caught.value.code().name == code_name(WORST[index].reason)  # type: ignore[attr-defined]
     assert said.reason == WORST[index].reason

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.kit.server.streams import Stream, evaluate, gradient, reason_of, valu
 
 from gradwire.v1 import service_pb2
 from gradwire.wire.requests import RequestOptions
-from gradwire.wire.responses import Evaluated
+from gradwire.wire.responses import Evaluated, decode_stream_answer
 from gradwire.wire.status import StatusDetails
 
 SLOW = slow_program(40, 65_536)
@@ -52,8 +53,10 @@ def test_a_stream_without_items_ends_well(stream: Stream) -> None:
 
 
 def test_answers_come_as_they_are_done(live: Live, stream: Stream) -> None:
-    live.client.evaluate(1.0, program=SLOW)
-    stream.send(evaluate(1, 1.0, program=SLOW), gradient(2, 0.5))
+    """The first item takes half a second, some hundred times what the second one does."""
+    slow = slow_program(400, 65_536)
+    live.client.evaluate(1.0, program=slow)
+    stream.send(evaluate(1, 1.0, program=slow), gradient(2, 0.5))
     first, _ = stream.answer()
     second, answer = stream.answer()
     assert (first, second) == (2, 1)
@@ -91,12 +94,39 @@ def test_bytes_that_are_no_item_end_the_stream(stream: Stream) -> None:
 
 
 def test_a_number_that_is_open_cannot_be_used_again(live: Live, stream: Stream) -> None:
-    stream.send(evaluate(1, 1.0, program=SLOW), evaluate(1, 2.0, program=SLOW))
-    first, second = stream.answer(), stream.answer()
-    assert (first[0], reason_of(first[1])) == (1, "DUPLICATE_STREAM_ID")
-    assert (second[0], value_of(second[1])) == (1, 1.0)
-    stream.send(gradient(1, 0.5))
-    assert value_of(stream.answer()[1]) == pytest.approx(np.sin(0.5) + 1)
+    with live.workers_held():
+        stream.send(evaluate(1, 1.0, program=SLOW), evaluate(1, 2.0, program=SLOW))
+        id, answer = stream.answer()
+    assert (id, reason_of(answer)) == (1, "DUPLICATE_STREAM_ID")
+    id, answer = stream.answer()
+    assert (id, value_of(answer)) == (1, 1.0)
+
+
+@pytest.mark.xfail(reason="a number is free only after its answer was sent: a client that is quick is refused")
+def test_a_number_is_free_before_its_answer_is_sent(live: Live) -> None:
+    """A client that uses it again at once, played by hand: the stream has sent its answer and does nothing after it."""
+    items, is_read = SimpleQueue[bytes](), threading.Event()
+
+    def sent() -> Iterator[bytes]:
+        yield items.get()
+        yield items.get()
+        is_read.set()  # asked for more: the second item has been looked at
+
+    class Call:
+        remaining = None
+
+        @staticmethod
+        def on_end(callback: Callable[[], None]) -> bool:
+            return True
+
+    answers = live.server.streams.serve("", sent(), Call())
+    items.put(gradient(1, 0.5))
+    decode_stream_answer(next(answers))
+    items.put(gradient(1, 0.25))
+    assert is_read.wait(60)
+    answer = decode_stream_answer(next(answers)).content
+    assert not isinstance(answer, bytes)
+    assert value_of(answer) == pytest.approx(np.sin(0.25) + 0.5)
 
 
 def test_blobs_are_not_taken_yet(stream: Stream) -> None:
@@ -154,7 +184,7 @@ def test_a_client_that_reads_no_answers_is_not_read_from() -> None:
         stream = Stream(live)
         stream.send(*[evaluate(id, big, big, program_id=GRADIENT_ID, rows=100_000) for id in range(1, 21)])
         for _ in range(4):
-            assert admitted.acquire(timeout=10)
+            assert admitted.acquire(timeout=60)
         # Answers of 2.4 MB fill what the transport holds, the first is never read: so few can have been sent.
         stalled = 0
         while admitted.acquire(timeout=0.5):
@@ -209,7 +239,7 @@ def test_a_cancelled_stream_leaves_nothing_behind(live: Live) -> None:
     stream.send(*[evaluate(number, 1.0, program=SLOW) for number in range(20)])
     stream.answer()
     stream.call.cancel()
-    assert live.server.admission.ledger.wait_until_empty(20)
     live.wait_until(lambda: not len(live.server.streams))
-    assert live.server.dispatcher.queued_requests == 0
+    live.wait_until(lambda: live.server.dispatcher.queued_requests == 0)  # the item that was being read is let go last
+    assert live.server.admission.ledger.wait_until_empty(60)
     stream.end()

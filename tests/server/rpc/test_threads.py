@@ -19,14 +19,14 @@ def finished(call: object) -> None:
     """Wait until a call is done."""
     done = threading.Event()
     call.add_done_callback(lambda _: done.set())  # type: ignore[attr-defined]
-    assert done.wait(10)
+    assert done.wait(60)
 
 
 def test_a_call_runs_on_another_thread_with_its_arguments() -> None:
     threads = threads_of(2)
     seen: SimpleQueue[tuple[int, int, str]] = SimpleQueue()
     finished(threads.submit(lambda a, b: seen.put((a, b, threading.current_thread().name)), 1, 2))
-    assert seen.get(timeout=10) == (1, 2, "test")
+    assert seen.get(timeout=60) == (1, 2, "test")
 
 
 def test_a_callback_is_called_once_however_late_it_comes() -> None:
@@ -44,7 +44,7 @@ def test_the_thread_idle_last_is_used_first() -> None:
     for _ in range(50):
         finished(threads.submit(lambda: names.put(threading.get_ident())))
         settle(threads, 0)
-    assert len({names.get(timeout=10) for _ in range(50)}) == 1
+    assert len({names.get(timeout=60) for _ in range(50)}) == 1
 
 
 def settle(threads: HandlerThreads, calls: int) -> None:
@@ -56,15 +56,15 @@ def settle(threads: HandlerThreads, calls: int) -> None:
 def test_calls_beyond_the_threads_wait_for_one_and_are_counted() -> None:
     threads = threads_of(2)
     go, begun = threading.Event(), SimpleQueue[int]()
-    calls = [threads.submit(lambda number=number: (begun.put(number), go.wait(10))) for number in range(5)]
-    assert {begun.get(timeout=10), begun.get(timeout=10)} == {0, 1}
+    calls = [threads.submit(lambda number=number: (begun.put(number), go.wait(60))) for number in range(5)]
+    assert {begun.get(timeout=60), begun.get(timeout=60)} == {0, 1}
     assert (threads.calls, threads.are_full, begun.empty()) == (5, True, True)
     go.set()
     for call in calls:
         finished(call)
     settle(threads, 0)
     assert not threads.are_full
-    assert sorted(begun.get(timeout=10) for _ in range(3)) == [2, 3, 4]
+    assert sorted(begun.get(timeout=60) for _ in range(3)) == [2, 3, 4]
 
 
 def test_a_call_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
@@ -78,8 +78,8 @@ def test_a_call_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) ->
 def test_where_the_system_has_no_thread_the_call_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = threads_of(2)
     go, begun = threading.Event(), threading.Event()
-    threads.submit(lambda: (begun.set(), go.wait(10)))
-    assert begun.wait(10)
+    threads.submit(lambda: (begun.set(), go.wait(60)))
+    assert begun.wait(60)
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -104,5 +104,5 @@ def test_after_the_end_no_calls_are_taken_and_the_threads_end() -> None:
     go.set()
     finished(call)
     for thread in mine:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()

@@ -36,7 +36,7 @@ class Callers:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 
@@ -47,7 +47,7 @@ def hold(bench: DispatchBench) -> tuple[threading.Event, threading.Event]:
     def before(task: list[bytes]) -> None:
         if not begun.is_set():
             begun.set()
-            assert go.wait(10)
+            assert go.wait(60)
 
     bench.pool.before = before
     return begun, go
@@ -57,11 +57,11 @@ def call_while_busy(bench: DispatchBench, callers: Callers, payloads: list[bytes
     """One caller holds the worker, the others wait; the event that lets it go."""
     begun, go = hold(bench)
     callers.call(b"first")
-    assert begun.wait(10)
+    assert begun.wait(60)
     for payload in payloads:
         waits = threading.Event()
         callers.call(payload, waits, **fields)
-        assert waits.wait(10)
+        assert waits.wait(60)
     return go
 
 
@@ -117,7 +117,7 @@ def test_a_cancelled_caller_returns_at_once() -> None:
     go = call_while_busy(bench, callers, [])
     waits = threading.Event()
     job = callers.call(b"cancelled", waits)
-    assert waits.wait(10)
+    assert waits.wait(60)
     bench.dispatcher.cancel(job)
     go.set()
     callers.join()
