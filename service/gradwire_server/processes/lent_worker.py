@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from gradwire.wire.responses import EXECUTOR_NAMES
+from gradwire.wire.service import EXECUTOR_NAMES
 from gradwire_engine.program import Limits
 from gradwire_engine.types import TensorType
 from gradwire_server.config.option import Limit, flag
