@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.kit.server.children import PATIENCE, MakePreparers, until
+from tests.kit.server.children import PATIENCE, MakePreparers, prepare_limits, until
 from tests.kit.server.programs import a_program
 
 from gradwire_engine.program import Layout
-from gradwire_server.ipc.messages import PreparedProgram
-from gradwire_server.processes.limited_jobs import ATTEMPTS
+from gradwire_server.ipc.messages import Plan, PreparedProgram
+from gradwire_server.processes.child_process import ChildProcess
+from gradwire_server.processes.limited_jobs import ATTEMPTS, JobWords, LimitedJobs
 from gradwire_server.processes.preparers import Preparers
 from gradwire_server.refusal import INTERNAL_MESSAGE, Refusal
 
@@ -248,3 +249,42 @@ def test_where_no_process_can_be_started_requests_fail_and_the_thread_lives(make
         with pytest.raises(Refusal) as caught:
             jobs.prepare(b"ok", Layout(), PATIENCE)
         assert caught.value.reason == "WORKER_LOST"
+
+
+# Jobs of another kind
+
+REVERSER = """
+import sys
+from gradwire_server.child.start import enter, say_ready
+from gradwire_server.ipc.messages import OutOfMemory, Plan, Ready, read, send
+channel, setup = enter(sys.argv[1:], Plan)
+say_ready(channel, 1 << 28)
+while True:
+    request = read(channel.receive())
+    answers = {1: Plan(setup.slot, request.graph[::-1]), 2: OutOfMemory(), 3: Ready(True)}
+    send(channel, answers[request.slot])
+"""
+
+
+def test_jobs_of_another_kind_need_a_child_a_request_a_result_and_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reverser.py").write_text(REVERSER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    words = JobWords(reason="REVERSE", doing="reversing", waiting="to be reversed", process="the reverser")
+    jobs: LimitedJobs[Plan, Plan] = LimitedJobs(
+        1,
+        lambda: ChildProcess("reverser", Plan(7, b"")),
+        result=Plan,
+        limits=prepare_limits(memory=1 << 28),
+        words=words,
+        name="reverser",
+    )
+    jobs.start()
+    assert jobs.run("a", Plan(1, b"abc"), PATIENCE) == Plan(7, b"cba")
+    with pytest.raises(Refusal, match="REVERSE_MEMORY_LIMIT: reversing needs more than the 268,435,456 bytes"):
+        jobs.run("b", Plan(2, b""), PATIENCE)
+    with pytest.raises(Refusal, match="WORKER_LOST: the reverser was lost, each time"):
+        jobs.run("c", Plan(3, b""), PATIENCE)
+    assert jobs.run("d", Plan(1, b"xy"), PATIENCE) == Plan(7, b"yx")
+    jobs.close()
