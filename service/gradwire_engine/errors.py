@@ -8,7 +8,19 @@
 
 `reason` is stable and meant for programs; the message is meant for people and says what was got, what was expected and
 what to do. `path` names the part of the program at fault, for example ``graph.nodes[17].operands[0]``.
+
+`RowFailure` is no error but data: a batch goes on without the rows that have no result.
 """
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+_MOST_CHARACTERS: Final = 4096  # of a packed message
 
 
 class EngineError(Exception):
@@ -23,7 +35,7 @@ class EngineError(Exception):
         if reason is not None:
             self.reason = reason
 
-    def at(self, path: str) -> "EngineError":
+    def at(self, path: str) -> EngineError:
         """Say where: puts `path` before what is already known; returns the same error."""
         self.path = f"{path}.{self.path}" if self.path else path
         return self
@@ -43,6 +55,30 @@ class RowFailed(EngineError):
     """An evaluation that was asked for all rows and has no result for one."""
 
     reason = "MAX_STEPS_EXCEEDED"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """A row of a batch that has no result, and why. Executors, processes and the wire all speak of it in this form."""
+
+    row: int
+    reason: str
+    message: str
+
+    @staticmethod
+    def pack_all(failures: Sequence[RowFailure]) -> bytes:
+        """Failures as bytes, together where they differ in the row only; the end of an unreasonable message is lost."""
+        alike: dict[tuple[str, str], list[int]] = {}
+        for failure in failures:
+            alike.setdefault((failure.reason, failure.message[:_MOST_CHARACTERS]), []).append(failure.row)
+        return json.dumps([(*why, rows) for why, rows in alike.items()]).encode()
+
+    @staticmethod
+    def unpack_all(packed: bytes | memoryview) -> tuple[RowFailure, ...]:
+        """The failures that were packed, in the order of their rows; ValueError where the bytes are none."""
+        alike = json.loads(bytes(packed))
+        failures = [RowFailure(row, reason, message) for reason, message, rows in alike for row in rows]
+        return tuple(sorted(failures, key=attrgetter("row")))
 
 
 class LimitError(EngineError):

@@ -20,6 +20,7 @@ from gradwire.wire.service import EXECUTOR_NAMES
 from gradwire.wire.service import EXECUTORS as EXECUTORS
 from gradwire.wire.status import StatusDetails, decode_error
 from gradwire.wire.tensors import Buffer, read_array, tensor_head
+from gradwire_engine.errors import RowFailure
 from gradwire_engine.types import TensorType
 
 _OUTPUTS: Final = service_pb2.EvaluateResponse.OUTPUTS_FIELD_NUMBER
@@ -43,12 +44,8 @@ _SECONDS: Final = struct.Struct("<BdBdBd")
 """Three fields of seconds, each after its tag."""
 
 
-class RowError(NamedTuple):
-    """A row that has no result while the others have."""
-
-    row: int
-    reason: str
-    message: str
+RowError = RowFailure
+"""A row that has no result while the others have, by the name of its message."""
 
 
 class RunReport(NamedTuple):
@@ -96,7 +93,7 @@ def evaluated_parts(
     for output in outputs:
         parts += output
     for error in row_errors:
-        message = service_pb2.RowError(**error._asdict()).SerializeToString()
+        message = service_pb2.RowError(row=error.row, reason=error.reason, message=error.message).SerializeToString()
         parts.append(header(_ROW_ERRORS, len(message)) + message)
     content = _report(report)
     parts.append(header(_REPORT, len(content)) + content)

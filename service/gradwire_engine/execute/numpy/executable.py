@@ -17,9 +17,9 @@ from dataclasses import replace
 import numpy as np
 
 from gradwire_engine.attributes import Axes, DotGeneral
-from gradwire_engine.errors import GraphError, RowFailed
+from gradwire_engine.errors import GraphError, RowFailed, RowFailure
 from gradwire_engine.execute.numpy.runners import runner_of
-from gradwire_engine.execute.numpy.steps import ALL_ROWS, Context, RowFailure, make_steps, run_steps
+from gradwire_engine.execute.numpy.steps import ALL_ROWS, Context, make_steps, run_steps
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.passes.loops.lower import lower
 from gradwire_engine.plan.cost import bytes_bound, schedule

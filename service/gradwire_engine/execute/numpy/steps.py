@@ -10,20 +10,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from gradwire_engine.attributes import Attributes
+from gradwire_engine.errors import RowFailure
 from gradwire_engine.graph import Graph
 from gradwire_engine.plan.cost import Schedule
 
 ALL_ROWS: Final = -1
 """In place of a row: what does not depend on the rows concerns all of them."""
-
-
-@dataclass(frozen=True)
-class RowFailure:
-    """A row that has no result, and why."""
-
-    row: int
-    reason: str
-    message: str
 
 
 @dataclass(eq=False)
