@@ -89,12 +89,12 @@ def _complain(text: str, status: int) -> int:
 
 def _serve(arguments: Sequence[str]) -> int:
     try:
-        from gradwire_server.cli import main  # lazy: an optional extra, and the whole service
+        from gradwire_server.cli import main as serve  # lazy: an optional extra, and the whole service
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("gradwire"):
             raise
         return _complain(f"{_NEEDS_SERVICE} (missing: {error.name})", FAILED)
-    return main(list(arguments))
+    return serve(list(arguments))
 
 
 def _demo(arguments: Sequence[str]) -> int:

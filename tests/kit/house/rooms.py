@@ -136,7 +136,8 @@ SDK = House(
 HOUSES = (ENGINE, SERVER, SDK)
 
 FUNCTION_LEVEL = {
-    "gradwire.cli": "each command loads what it needs alone: `serve` no SDK, the others no server, which is an extra",
+    "gradwire.cli": "the server is an extra, and only `serve` loads it",
+    "gradwire.connection.default": "gRPC is loaded by the first call, and not by tracing",
 }
 """The modules that may import modules of ours inside functions, with the reason. A lazy `__getattr__` always may."""
 
