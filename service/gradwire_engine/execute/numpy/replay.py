@@ -14,7 +14,8 @@ from gradwire_engine.execute.numpy.rows import Arrays, Rows
 from gradwire_engine.execute.numpy.scan import ScanRunner, put
 from gradwire_engine.execute.numpy.steps import Context, RunnerOf
 from gradwire_engine.graph import Node
-from gradwire_engine.ops.control import replay
+from gradwire_engine.ops.control.operands import groups_of
+from gradwire_engine.ops.control.replay import scan_attributes
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.plan.checkpointing import least_steps, split
 from gradwire_engine.types import TensorType
@@ -26,15 +27,15 @@ class ReplayRunner:
     def __init__(self, node: Node, types: Sequence[TensorType], runner_of: RunnerOf, ours: frozenset[int]) -> None:
         assert isinstance(node.attributes, Replay)
         self._a = a = node.attributes
-        count = len(node.operands)
-        scan, self._places = replay.scan_attributes(a, count)
+        groups = groups_of(node)
+        scan, self._places = scan_attributes(a, groups)
         stand_in = Node(OPS["scan"], tuple(self._places), scan, node.subgraphs[1:], node.results)
         self._scan = ScanRunner(stand_in, [types[place] for place in self._places], runner_of)
         self._rows = Rows(node, types)
-        self._is_shared = replay.is_shared(a, count)
+        self._is_shared = groups.operands["positions"].start in a.shared or a.row_axes == 0
         self._advance = Body(node.subgraphs[0], a.forward_constants, runner_of)
-        self._groups = replay.groups(a, count)
-        self._may_overwrite = all(i in ours for i in self._groups[2])
+        self._groups = groups.operands
+        self._may_overwrite = all(i in ours for i in self._groups["snapshots"])
 
     def __call__(self, context: Context, operands: Arrays) -> Any:
         rows = self._rows.shape(operands)
@@ -62,19 +63,19 @@ class _ReplayedTape:
         self._by_row = bool(a.row_axes) and not runner._is_shared
         self._context = context
         self._body = runner._advance
-        count, (positions,), snapshots, constants, stacked, _ = groups
+        constants, stacked = groups["loop_constants"], groups["loop_stacked"]
         self._constants = [flat[i] for i in constants]
         self._stacked = [flat[i] for i in stacked]
         self._shared = [runner._rows.shared[i] for i in (*constants, *stacked)]
-        self._slots = [runner.own(flat[i]) for i in snapshots]
+        self._slots = [runner.own(flat[i]) for i in groups["snapshots"]]
         self._last = a.length - 1 if a.reverse else None
-        self._ends = flat[count.start] if a.counted else None
+        self._ends = flat[groups["count"].start] if a.counted else None
         self._most_steps = a.length
         if self._ends is not None:
             self._ends = np.clip(self._ends, 0, a.length)
             self._most_steps = int(np.max(self._ends, initial=0))
         self._ragged = self._ends is not None and self._by_row and bool((self._ends != self._most_steps).any())
-        at = flat[positions]
+        at = flat[groups["positions"].start]
         steps = at[0] if self._by_row and at.shape[0] else at
         self._held = self._worthwhile(
             sorted((int(step), slot) for slot, step in enumerate(steps.reshape(-1)[: a.snapshots]) if step >= 0)
