@@ -8,7 +8,13 @@
 
 `reason` is stable and meant for programs; the message is meant for people and says what was got, what was expected and
 what to do. `path` names the part of the program at fault, for example ``graph.nodes[17].operands[0]``.
+
+`RowFailure` is no error but data: a batch goes on without the rows that have no result.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
 
 
 class EngineError(Exception):
@@ -23,7 +29,7 @@ class EngineError(Exception):
         if reason is not None:
             self.reason = reason
 
-    def at(self, path: str) -> "EngineError":
+    def at(self, path: str) -> EngineError:
         """Say where: puts `path` before what is already known; returns the same error."""
         self.path = f"{path}.{self.path}" if self.path else path
         return self
@@ -43,6 +49,15 @@ class RowFailed(EngineError):
     """An evaluation that was asked for all rows and has no result for one."""
 
     reason = "MAX_STEPS_EXCEEDED"
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailure:
+    """A row of a batch that has no result, and why. Executors, processes and the wire all speak of it in this form."""
+
+    row: int
+    reason: str
+    message: str
 
 
 class LimitError(EngineError):

@@ -78,7 +78,7 @@ def explain(
         raise _too_large("the graph has too many values for a trace table", count, max_values, "values")
     _require_types(inputs, graph.input_types, "input")
     seeded = graph.input_types if mode == "forward" else graph.output_types
-    names = [one.name for one in graph.inputs] if mode == "forward" else _output_names(graph)
+    names = [name for name, _ in graph.inputs] if mode == "forward" else _output_names(graph)
     if seeds:
         _require_types(seeds, seeded, "seed")
         columns: tuple[str, ...] = ("d",)
@@ -138,8 +138,8 @@ def _tangents(
     columns = []
     values = compile(everything).run(inputs, 1)
     for seeds in directions:
-        moved = iter(run([*inputs, *(seeds[i] for i in varied)], 1)[len(values) :])
-        columns.append([next(moved) if type.dtype.is_floating else None for type in graph.types])
+        tangents = iter(run([*inputs, *(seeds[i] for i in varied)], 1)[len(values) :])
+        columns.append([next(tangents) if type.dtype.is_floating else None for type in graph.types])
     return values, columns
 
 
@@ -148,7 +148,7 @@ def _adjoints(
 ) -> tuple[list[np.ndarray], list[Column]]:
     """All values, and for each weighting of the outputs all adjoints."""
     builder = GraphBuilder()
-    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
+    values: list[Value] = [builder.input(name, type) for name, type in graph.inputs]
     tangents: list[Masked | None] = []
     perturbed: list[int] = []
 
@@ -162,19 +162,19 @@ def _adjoints(
     for number in range(len(values)):
         perturb(number, None)
     for first, node in graph.numbered():
-        arguments = [values[n] for n in node.operands]
-        results, moved = push_node(builder, node, arguments, [tangents[n] for n in node.operands])
+        operands = [values[n] for n in node.operands]
+        results, pushed = push_node(builder, node, operands, [tangents[n] for n in node.operands])
         values.extend(results)
-        for offset, tangent in enumerate(moved):
+        for offset, tangent in enumerate(pushed):
             perturb(first + offset, tangent)
 
     weighted = [i for i, n in enumerate(graph.outputs) if tangents[n] is not None]
-    moved_outputs = [tangent.value for i in weighted if (tangent := tangents[graph.outputs[i]]) is not None]
-    joint = builder.finish([*values, *moved_outputs])
+    output_tangents = [tangent.value for i in weighted if (tangent := tangents[graph.outputs[i]]) is not None]
+    joint = builder.finish([*values, *output_tangents])
     varied = [number >= len(graph.inputs) for number in range(len(joint.inputs))]
     primal, linear, count = split(joint, varied, range(len(values)), range(len(values), len(joint.outputs)))
     forward = compile(primal).run(inputs, 1)
-    found, residuals = forward[: len(values)], forward[len(values) :]
+    residuals = forward[len(values) :]
     run = compile(transpose(linear, count)).run
     columns: list[Column] = []
     for seeds in directions:
@@ -183,7 +183,7 @@ def _adjoints(
         for number, adjoint in zip(perturbed, adjoints, strict=True):
             column[number] = adjoint
         columns.append(column)
-    return found, columns
+    return forward[: len(values)], columns
 
 
 def _rows(graph: Graph, values: Sequence[np.ndarray], columns: Sequence[Column], mode: str) -> tuple[TraceRow, ...]:

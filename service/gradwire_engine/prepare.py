@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from gradwire_engine.bounds import Cost
 from gradwire_engine.errors import GraphError, LimitError
 from gradwire_engine.graph import Graph, Input
 from gradwire_engine.passes.pipeline import after_differentiation, optimise
-from gradwire_engine.plan.cost import Cost, cost
+from gradwire_engine.plan.cost import cost
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Layout, Limits, Program, Transform, Vjp
 from gradwire_engine.transform import apply
 from gradwire_engine.transforms.vmap import batch

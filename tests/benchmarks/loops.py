@@ -18,7 +18,7 @@ import numpy as np
 
 from gradwire_engine.attributes import Scan, While
 from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.execute.numpy.executable import Executable
+from gradwire_engine.execute.numpy.executable import Executable, compile
 from gradwire_engine.graph import Graph
 from gradwire_engine.plan.checkpointing import least_steps
 from gradwire_engine.prepare import prepare
@@ -82,9 +82,9 @@ def peak(executable: Executable, inputs: list[np.ndarray]) -> int:
 def compare(name: str, graph: Graph, steps: int, state_bytes: int) -> None:
     """One line a loop."""
     layout, inputs = Layout(shared_inputs=(0, 1)), [np.linspace(0.5, 1.5, 64), np.linspace(-1.0, 1.0, 64)]
-    value = Executable(prepare(Program(graph), layout).graph)
+    value = compile(prepare(Program(graph), layout).graph)
     kept, bounded = (prepare(Program(graph, (Grad((0, 1)),), 1, budget), layout) for budget in (WITHOUT, BUDGET))
-    runs = [value, Executable(kept.graph), Executable(bounded.graph)]
+    runs = [value, compile(kept.graph), compile(bounded.graph)]
     rounds = [[seconds(one, inputs) for one in runs] for _ in range(ROUNDS)]
     times = [statistics.median(column) for column in zip(*rounds, strict=True)]
     optimum = least_steps(steps, BUDGET // state_bytes)

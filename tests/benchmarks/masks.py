@@ -15,7 +15,7 @@ import numpy as np
 
 from gradwire_engine import vocabulary as v
 from gradwire_engine.builder import GraphBuilder
-from gradwire_engine.execute.numpy.executable import Executable
+from gradwire_engine.execute.numpy.executable import Executable, compile
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.pipeline import optimise
 from gradwire_engine.prepare import prepare
@@ -79,7 +79,7 @@ def main() -> None:
         masked = prepare(Program(graph, transforms), Layout()).graph
         plain = without_masks(masked)
         count = sum(node.op.name == "masked_multiply" for node in masked.nodes)
-        runs = [Executable(masked), Executable(plain)]
+        runs = [compile(masked), compile(plain)]
         times = [[seconds(run, inputs, rows) for run in runs] for _ in range(ROUNDS)]
         with_masks, bare = (statistics.median(column) * 1e3 for column in zip(*times, strict=True))
         print(f"{name:<26}{count:>7}{with_masks:>10.2f}{bare:>12.2f}{with_masks / bare:>8.2f}")

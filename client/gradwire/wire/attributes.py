@@ -18,37 +18,17 @@ from gradwire_engine import attributes as a
 from gradwire_engine.attributes import NONE, Attributes
 from gradwire_engine.errors import GraphError
 from gradwire_engine.op import Op
+from gradwire_engine.ops.table import OPS
 from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_engine.verify import verify_type
 
 _DTYPES: Final = {number: dtype for dtype, number in WIRE_DTYPES.items()}
 
 _FIELD_OF_NODE: Final[Mapping[type[Attributes], str]] = {
-    a.Constant: "constant",
-    a.Iota: "iota",
-    a.Exponent: "exponent",
-    a.Order: "order",
-    a.Cast: "dtype",
-    a.Shape: "shape",
-    a.Permutation: "permutation",
-    a.Slice: "slice",
-    a.Pad: "pad",
-    a.Axis: "axis",
-    a.Axes: "axes",
-    a.Cumulative: "cumulative",
-    a.SearchSorted: "search_sorted",
-    a.DotGeneral: "dot_general",
-    a.Gather: "gather",
-    a.Scatter: "scatter",
-    a.TriangularSolve: "triangular_solve",
-    a.Windows: "windows",
-    a.OverlapAdd: "overlap_add",
-    a.Convolution: "convolution",
-    a.Cond: "cond",
-    a.Scan: "scan",
-    a.While: "while",
-    a.Replay: "replay",
-}
+    family: "".join("_" + c.lower() if c.isupper() else c for c in family.__name__).removeprefix("_")
+    for family in dict.fromkeys(op.attributes for op in OPS.values())
+    if family is not Attributes
+} | {a.Cast: "dtype"}
 """For each family the field of `Node` that carries it."""
 
 _NAMES: Final = {

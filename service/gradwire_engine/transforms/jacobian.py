@@ -14,7 +14,7 @@ import numpy as np
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import LimitError
 from gradwire_engine.graph import Graph
-from gradwire_engine.plan.cost import flops_bound
+from gradwire_engine.plan.flops import flops_bound
 from gradwire_engine.program import JacobianMode
 from gradwire_engine.transforms.jvp import jvp
 from gradwire_engine.transforms.linearize import linearize

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from gradwire_engine.plan.cost import Bound
+from gradwire_engine.bounds import Bound
 from gradwire_server.ipc.messages import ExplainTask, TaskInput, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job

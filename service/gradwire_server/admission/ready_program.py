@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from gradwire.wire.requests import MAX_ROWS, SlicedEvaluate
 from gradwire.wire.responses import RowError, RunReport, evaluated_parts, output_head
 from gradwire.wire.tensors import TensorView
+from gradwire_engine.bounds import Bound, Cost
 from gradwire_engine.graph import Input
-from gradwire_engine.plan.cost import Bound, Cost
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.store import StoredConstant

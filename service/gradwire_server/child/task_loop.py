@@ -18,8 +18,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gradwire_engine.errors import EngineError
-from gradwire_engine.execute.numpy.steps import RowFailure
+from gradwire_engine.errors import EngineError, RowFailure
 from gradwire_engine.types import TensorType
 from gradwire_server.child.limits import return_free_memory
 from gradwire_server.ipc.arena import mapped

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradwire_engine.errors import EngineError, LimitError
+from gradwire_engine.errors import EngineError, LimitError, RowFailure
 from gradwire_server.ipc.frames import ChannelClosed, pack_parts, unpack_parts
 from gradwire_server.ipc.messages import Bytes, RowError
-
-if TYPE_CHECKING:
-    from gradwire_engine.execute.numpy.steps import RowFailure
 
 _MESSAGE = 4096
 _LOG = 16384

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Literal
 from gradwire_engine.types import DType, TensorType
 
 if TYPE_CHECKING:
+    from gradwire_engine.bounds import Cost
     from gradwire_engine.graph import Input
-    from gradwire_engine.plan.cost import Cost
 
 Bytes = bytes | memoryview
 """Raw bytes; a memoryview is one-dimensional, of single bytes and contiguous."""

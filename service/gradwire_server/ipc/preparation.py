@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from gradwire_engine.bounds import Bound, Cost
 from gradwire_engine.graph import Input
-from gradwire_engine.plan.cost import Bound, Cost
 from gradwire_engine.program import Layout
 from gradwire_server.ipc.blocks import pack_type, unpack_type
 from gradwire_server.ipc.frames import ChannelClosed, pack_parts, unpack_parts

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gradwire_engine.plan.cost import Bound
+from gradwire_engine.bounds import Bound
 
 _DECAY: Final = 0.9
 _CALL_SECONDS: Final = 50e-6  # of a worker, whatever the plan

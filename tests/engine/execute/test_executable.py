@@ -19,11 +19,12 @@ from tests.kit.engine.network import NETWORK, small_network
 from gradwire_engine.attributes import DotGeneral, Shape
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError
-from gradwire_engine.execute.numpy import executable as reference
 from gradwire_engine.execute.numpy.executable import Executable, compile
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.passes.inline import inline_calls
-from gradwire_engine.plan.cost import bytes_bound
+from gradwire_engine.plan.memory import bytes_bound
+from gradwire_engine.plan.plan import plan_of
+from gradwire_engine.plan.slices import CACHE_BYTES
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jvp, Layout, Program, Vjp
 from gradwire_engine.transforms.vmap import batch
@@ -135,14 +136,15 @@ def test_sliced_execution_gives_what_one_run_gives(memory_bytes: int) -> None:
 def test_a_memory_budget_decides_how_many_rows_run_at_a_time() -> None:
     graph, inputs, rows = training()
     bound = bytes_bound(graph)
+    slices = plan_of(graph).slices
     for at_a_time in (1, 7, 100):
         watching = Watching(graph)
         watching.run(inputs, rows, memory_bytes=bound.at(at_a_time))
         widest = max(shape[0] for name, shape in watching.calls if name == "exp")
         assert widest == at_a_time
-        assert watching.executable.slice_rows(rows, bound.at(at_a_time)) == at_a_time
-    assert watching.executable.slice_rows(rows, 0) == 1
-    assert watching.executable.slice_rows(rows, bound.at(rows)) == watching.executable.slice_rows(rows, None)
+        assert slices.rows_at_a_time(rows, bound.at(at_a_time)) == at_a_time
+    assert slices.rows_at_a_time(rows, 0) == 1
+    assert slices.rows_at_a_time(rows, bound.at(rows)) == slices.rows_at_a_time(rows, None)
 
 
 def test_memory_keeps_to_the_budget() -> None:
@@ -165,11 +167,11 @@ def test_memory_keeps_to_the_budget() -> None:
 def test_large_batches_are_cut_for_the_cache() -> None:
     graph = batch(graph_of(chain, f64(100)), Layout())
     executable = compile(graph)
-    assert executable.slice_rows(10, None) == 10
+    assert executable.plan.slices.rows_at_a_time(10, None) == 10
     rows = 4_000
-    size = executable.slice_rows(rows, None)
+    size = executable.plan.slices.rows_at_a_time(rows, None)
     assert size < rows
-    assert bytes_bound(graph).at(size) <= reference.CACHE_BYTES
+    assert bytes_bound(graph).at(size) <= CACHE_BYTES
     x = np.random.default_rng(1).standard_normal((rows, 100))
     (found,) = executable.run([x], rows)
     expected = x
@@ -246,7 +248,7 @@ def test_what_is_not_linear_in_the_sum_is_not_sliced(function: Callable[[Value],
     x = builder.input("x", TensorType(DType.FLOAT64, (-1, 4)))
     graph = builder.finish([function(sum_over(x, [0]))])
     executable = compile(graph)
-    assert executable.slice_rows(1000, 1) == 1000
+    assert executable.plan.slices.rows_at_a_time(1000, 1) == 1000
     array = np.random.default_rng(3).standard_normal((1000, 4))
     np.testing.assert_array_equal(executable.run([array], 1000, memory_bytes=1)[0], executable.run([array], 1000)[0])
 
@@ -258,7 +260,7 @@ def test_what_is_linear_in_the_sum_is_sliced() -> None:
     matrix = total.emit("reshape", attributes=Shape((2, 2)))
     graph = builder.finish([-(matrix * sin(w)) - matrix, slice_of(total, [1], [3])])
     executable = compile(graph)
-    assert executable.slice_rows(1000, 1) == 1
+    assert executable.plan.slices.rows_at_a_time(1000, 1) == 1
     inputs = [np.random.default_rng(4).standard_normal((1000, 4)), np.ones((2, 2))]
     for found, expected in zip(executable.run(inputs, 1000, memory_bytes=1), executable.run(inputs, 1000), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-12)
@@ -377,7 +379,7 @@ def test_scalars_come_back_as_arrays() -> None:
 
 def test_an_executable_is_shared_between_threads() -> None:
     graph, inputs, rows = training()
-    executable = Executable(graph)
+    executable = Executable(plan_of(graph))
     expected = executable.run(inputs, rows)
     wrong: list[int] = []
 

@@ -17,7 +17,9 @@ from gradwire_engine.graph import Graph
 from gradwire_engine.passes.loops.hoist import hoist
 from gradwire_engine.passes.loops.prune import prune
 from gradwire_engine.passes.pipeline import before_differentiation, optimise
-from gradwire_engine.plan.cost import bytes_bound, flops_bound
+from gradwire_engine.plan import plan
+from gradwire_engine.plan.flops import flops_bound
+from gradwire_engine.plan.memory import bytes_bound
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Jvp, Layout, Program, Transform, Vmap
 from gradwire_engine.transform import apply
@@ -393,7 +395,7 @@ def test_the_training_gradient_of_a_loop_is_a_sum_in_the_loop() -> None:
         for got, rows in zip(compile(summed.graph).run([w, xs], 11), apart, strict=True):
             np.testing.assert_allclose(got, np.sum(rows, axis=0), rtol=1e-12)
         sliced = compile(summed.graph)
-        assert sliced.slice_rows(11, 3000) < 11
+        assert sliced.plan.slices.rows_at_a_time(11, 3000) < 11
         for got, rows in zip(sliced.run([w, xs], 11, memory_bytes=3000), apart, strict=True):
             np.testing.assert_allclose(got, np.sum(rows, axis=0), rtol=1e-12)
         largest = max(type.elements for graph in every_graph(summed.graph) for type in graph.types if type.is_batched)
@@ -468,7 +470,7 @@ def test_a_loop_whose_masks_have_become_true_goes_on_without_them_and_changes_no
     for with_masks in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if with_masks:
-                patch.setattr(body, "steady", lambda *arguments: None)
+                patch.setattr(plan, "steady_body", lambda *arguments: None)
             counted = 0
             original = body.run_steps
 

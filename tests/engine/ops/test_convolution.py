@@ -12,7 +12,7 @@ from gradwire_engine.attributes import Convolution, OverlapAdd, Windows
 from gradwire_engine.errors import GraphError
 from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph
-from gradwire_engine.plan.cost import bytes_bound
+from gradwire_engine.plan.memory import bytes_bound
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Layout, Program
 from gradwire_engine.transforms.reverse import vjp

@@ -16,12 +16,12 @@ from tests.kit.engine.loops import EXAMPLES, Example, scan, while_loop
 
 from gradwire.wire.programs import decode_graph, encode_graph
 from gradwire_engine.attributes import While
-from gradwire_engine.execute.numpy.body import Body
+from gradwire_engine.execute.numpy import body
 from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.loops.keep import keep_snapshots
 from gradwire_engine.passes.pipeline import optimise, prune_all
-from gradwire_engine.plan.checkpointing import OnlinePlacement, least_steps, placement, repetitions, split
+from gradwire_engine.plan.checkpointing import DoublingStrides, least_steps, placement, repetitions, split
 from gradwire_engine.prepare import Prepared, prepare
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Layout, Program, Transform, Vmap
 from gradwire_engine.transform import apply
@@ -83,19 +83,43 @@ def total_steps(places: list[int], steps: int, snapshots: int) -> int:
     return places[-1] + sum(least_steps(int(each), snapshots - i) for i, each in enumerate(stretches))
 
 
-@pytest.mark.parametrize("snapshots", [16, 64, 256])
-def test_without_knowing_the_end_it_is_within_five_per_cent(snapshots: int) -> None:
-    """As long as no step runs more than three times; at every end, not only at the last."""
-    online = OnlinePlacement(snapshots)
+def ends_of(snapshots: int) -> Iterator[tuple[int, list[int]]]:
+    """Of a loop that may end anywhere: some numbers of steps, and where the snapshots then are."""
+    strides = DoublingStrides(snapshots)
     most = min(snapshots * snapshots, 40_000)
     for step in range(most):
-        online.store(step)
+        strides.slot(step)
         if step > 4 * snapshots and step % (most // 40) == 0:
-            places = sorted(each for each in online.positions if each >= 0)
-            assert places[0] == 0
-            to_the_end = step - places[-1]
-            total = total_steps(places, step + 1, snapshots) + to_the_end
-            assert total <= 1.05 * least_steps(step + 1, snapshots), step
+            yield step + 1, sorted(each for each in strides.positions if each >= 0)
+
+
+@pytest.mark.parametrize("snapshots", [1, 2, 16, 64, 256])
+def test_without_knowing_the_end_snapshots_stand_at_one_stride_that_fills_half_of_the_slots(snapshots: int) -> None:
+    strides = DoublingStrides(snapshots)
+    for step in range(10 * snapshots):
+        slot = strides.slot(step)
+        positions = strides.positions
+        assert len(positions) == snapshots
+        assert slot is None or positions[slot] == step
+        held = sorted(each for each in positions if each >= 0)
+        assert held[0] == 0
+        assert len(held) > min(step, snapshots // 2 - 1)
+        stride = held[1] if len(held) > 1 else held[0]
+        assert held == [k * stride for k in range(len(held))]
+        assert step - held[-1] < max(stride, 1) or len(held) == 1
+
+
+@pytest.mark.parametrize("snapshots", [16, 64, 256])
+def test_without_knowing_the_end_it_is_never_more_than_one_run_from_the_optimum(snapshots: int) -> None:
+    """At every end, not only at the last; and within 8 % on average. A replay may begin again from the first one."""
+    ratios = []
+    for steps, positions in ends_of(snapshots):
+        to_the_end = steps - positions[-1]
+        from_the_first = steps + least_steps(steps, snapshots)
+        total = min(total_steps(positions, steps, snapshots) + to_the_end, from_the_first)
+        ratios.append(total / least_steps(steps, snapshots))
+        assert total <= least_steps(steps, snapshots) + steps
+    assert np.mean(ratios) <= 1.08
 
 
 # the pass
@@ -217,14 +241,14 @@ def long_while(steps: int) -> Graph:
 def counting_steps() -> Iterator[Counter[int]]:
     """How often each body has run."""
     counts: Counter[int] = Counter()
-    original = Body.run
+    original = body._BodySteps.run
 
-    def counted(self: Body, *arguments: Any) -> Any:
+    def counted(self: Any, *arguments: Any) -> Any:
         counts[id(self)] += 1
         return original(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Body, "run", counted)
+        patch.setattr(body._BodySteps, "run", counted)
         yield counts
 
 
@@ -235,8 +259,11 @@ def prepared(graph: Graph, budget: int) -> Prepared:
 W, X = np.linspace(0.5, 1.5, STATE), np.linspace(-1.0, 1.0, STATE)
 
 
-def check_long_loop(graph: Graph, steps: int, budget: int, forward_runs: Callable[[list[int]], int]) -> None:
-    """The gradient is that without a budget; steps within 5 % of the optimum; bytes within 20 % of the bound."""
+def check_long_loop(
+    graph: Graph, steps: int, budget: int, forward_runs: Callable[[list[int]], int], most: float
+) -> None:
+    """The gradient is that without a budget; steps are at most so many times the optimum; bytes within 20 % of the
+    bound."""
     program = prepared(graph, budget)
     executable = compile(program.graph)
     with counting_steps() as counts:
@@ -244,7 +271,7 @@ def check_long_loop(graph: Graph, steps: int, budget: int, forward_runs: Callabl
     state = STATE * 8 + (8 if "while" in all_operations(program.graph) else 0)
     optimum = least_steps(steps, budget // state)
     assert optimum > 1.5 * steps
-    assert forward_runs(sorted(counts.values())) <= 1.05 * optimum
+    assert forward_runs(sorted(counts.values())) <= most * optimum
     expected = compile(prepared(graph, 1 << 40).graph).run([W, X], 1)
     same(found, expected)
     tracemalloc.start()
@@ -273,20 +300,20 @@ def of_while(runs: list[int]) -> int:
 
 
 def test_a_scan_is_differentiated_within_its_budget() -> None:
-    check_long_loop(long_scan(4_000), 4_000, 40 * STATE * 8, of_scan)
+    check_long_loop(long_scan(4_000), 4_000, 40 * STATE * 8, of_scan, 1.05)
 
 
 def test_a_while_is_differentiated_within_its_budget() -> None:
-    check_long_loop(long_while(4_000), 4_000, 40 * (STATE * 8 + 8), of_while)
+    check_long_loop(long_while(4_000), 4_000, 40 * (STATE * 8 + 8), of_while, 1.15)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_scan_of_a_hundred_thousand_steps_needs_128_kilobytes() -> None:
-    check_long_loop(long_scan(STEPS), STEPS, BUDGET, of_scan)
+    check_long_loop(long_scan(STEPS), STEPS, BUDGET, of_scan, 1.05)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_while_of_a_hundred_thousand_steps_needs_128_kilobytes() -> None:
-    check_long_loop(long_while(STEPS), STEPS, BUDGET, of_while)
+    check_long_loop(long_while(STEPS), STEPS, BUDGET, of_while, 1.15)

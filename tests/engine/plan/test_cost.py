@@ -13,11 +13,15 @@ from tests.kit.engine.building import F64, f64, graph_of, operations
 from tests.kit.engine.graphs import graphs, points
 
 from gradwire_engine.attributes import Cast, DotGeneral, Gather, Order, Shape
+from gradwire_engine.bounds import SATURATED, Bound
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph
 from gradwire_engine.passes.inline import inline_calls
-from gradwire_engine.plan.cost import SATURATED, Bound, bytes_bound, cost, flops_bound, schedule
+from gradwire_engine.plan.cost import cost
+from gradwire_engine.plan.flops import flops_bound
+from gradwire_engine.plan.memory import bytes_bound
+from gradwire_engine.plan.plan import plan_of
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Jvp, Layout, Program
 from gradwire_engine.transforms.vmap import batch, vmap
@@ -115,21 +119,21 @@ def test_what_depends_on_no_row_comes_first_and_lives_until_the_last_slice() -> 
         return first * exp(exp(w))
 
     graph = batch(graph_of(function, f64(5), f64(5)), Layout(shared_inputs=(0,)))
-    plan = schedule(graph)
-    ordered = [graph.nodes[position].op.name for position in plan.order]
+    schedule = plan_of(graph).graph.schedule
+    ordered = [graph.nodes[position].op.name for position in schedule.order]
     alone = ordered.index("broadcast_to")
     assert set(ordered[:alone]) == {"sin", "exp"}
-    number = {graph.nodes[position].op.name: graph.first_results[position] for position in plan.order}
-    dead = [n for dying in plan.dying for n in dying]
+    number = {graph.nodes[position].op.name: graph.first_results[position] for position in schedule.order}
+    dead = [n for dying in schedule.dying for n in dying]
     assert number["sin"] not in dead
     assert len(dead) == len(set(dead))
 
 
 def test_every_value_dies_once_after_its_last_use_unless_it_is_an_output() -> None:
     graph = graph_of(lambda x: [sin(x) * exp(x), sin(x)], f64(3))
-    plan = schedule(graph)
+    schedule = plan_of(graph).graph.schedule
     names = {n: node.op.name for n, node in graph.numbered()}
-    assert [[names[n] for n in dying] for dying in plan.dying] == [[], [], ["exp"]]
+    assert [[names[n] for n in dying] for dying in schedule.dying] == [[], [], ["exp"]]
 
 
 # Bounds against measurement

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from gradwire_engine.bounds import Bound, Cost
 from gradwire_engine.graph import Input
-from gradwire_engine.plan.cost import Bound, Cost
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused, TaskFailed, TaskResult

@@ -13,7 +13,7 @@ from tests.kit.server.fakes import prepared_program
 from gradwire.wire.requests import evaluate_parts, join, slice_evaluate
 from gradwire.wire.responses import Evaluated, decode_evaluated
 from gradwire.wire.tensors import OutgoingTensor
-from gradwire_engine.plan.cost import Bound
+from gradwire_engine.bounds import Bound
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.admission.ready_program import EvaluatePayload, Evaluation, EvaluationLimits

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradwire_engine.plan.cost import Bound
+from gradwire_engine.bounds import Bound
 from gradwire_server.scheduling.prediction import Prediction
 
 

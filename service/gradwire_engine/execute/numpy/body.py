@@ -1,89 +1,98 @@
-"""A graph that is run many times, with part of its inputs the same."""
+"""A graph that a branch or loop runs, ready to run: what is the same in all runs is computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradwire_engine.execute.numpy.steps import Context, RunnerOf, make_steps, run_steps
-from gradwire_engine.graph import Graph
-from gradwire_engine.passes.loops.steady import steady
-from gradwire_engine.passes.pipeline import simplified
-from gradwire_engine.plan.cost import depends_on_inputs, schedule
+from gradwire_engine.execute.numpy.steps import Context, RunnerOf, Step, make_steps, run_steps
+from gradwire_engine.graph import Node
+from gradwire_engine.plan.plan import BodyPlan, GraphPlan
+from gradwire_engine.types import TensorType
 
 
 class Body:
-    """A graph that is run many times: what depends on its first `constants` inputs only is computed once."""
+    """A graph that is run many times. Where its plan has a steady body, that runs as soon as the masks allow it."""
 
-    def __init__(self, graph: Graph, constants: int, runner_of: RunnerOf) -> None:
-        varying = depends_on_inputs(graph, constants)
-        plan = schedule(graph, varying)
-        moving = [varying[first] for first in graph.first_results]
-        self._once = make_steps(graph, plan, [p for p in plan.order if not moving[p]], runner_of)
-        self._each = make_steps(graph, plan, [p for p in plan.order if moving[p]], runner_of)
+    def __init__(self, plan: BodyPlan, runner_of: RunnerOf) -> None:
+        self._steps = _BodySteps(plan.graph, plan.constants, runner_of)
+        steady = plan.steady
+        self._steady = None if steady is None else _BodySteps(steady.graph, plan.constants, runner_of)
+        self._constant_masks = () if steady is None else steady.constants
+        self._carried_masks = () if steady is None else steady.carries
+
+    def begin(self, constants: Sequence[np.ndarray], context: Context) -> BodyRuns:
+        """Runs with these constants, on these rows."""
+        steady = self._steady
+        if steady is not None and not all([constants[i].all() for i in self._constant_masks]):
+            steady = None
+        return BodyRuns(self._steps, steady, self._carried_masks, constants, context)
+
+
+class _BodySteps:
+    """The steps of a body, those that run once apart from those that run each time."""
+
+    def __init__(self, plan: GraphPlan, constants: int, runner_of: RunnerOf) -> None:
+        self._once: list[Step] = make_steps(plan, plan.schedule.once, runner_of)
+        self._each: list[Step] = make_steps(plan, plan.schedule.each, runner_of)
         self._constants = constants
-        self._inputs = len(graph.inputs)
-        self._values = len(graph.types)
-        self._outputs = graph.outputs
+        self._inputs = len(plan.graph.inputs)
+        self._values = len(plan.graph.types)
+        self._outputs = plan.graph.outputs
 
     def begin(self, constants: Sequence[np.ndarray], context: Context) -> list[Any]:
-        """What all runs with these constants share."""
+        """The values that all runs with these constants share."""
         values: list[Any] = [None] * self._values
         values[: self._constants] = constants
         run_steps(self._once, values, context)
         return values
 
-    def run(self, begun: list[Any], inputs: Iterable[np.ndarray], context: Context) -> list[Any]:
+    def run(self, shared: list[Any], inputs: Iterable[np.ndarray], context: Context) -> list[Any]:
         """The outputs for the other inputs."""
-        values = begun.copy()
+        values = shared.copy()
         values[self._constants : self._inputs] = inputs
         run_steps(self._each, values, context)
         return [values[n] for n in self._outputs]
 
 
-class Loop:
-    """The body of a loop: inputs are constants, carries, then slices; the first outputs are the carries.
-
-    Once the masks among constants and carries are true everywhere, the steps run without them (`passes.steady`).
-    """
-
-    def __init__(self, graph: Graph, constants: int, carries: int, runner_of: RunnerOf) -> None:
-        self._body = Body(graph, constants, runner_of)
-        found = steady(graph, constants, {constants + k: k for k in range(carries)}, simplified)
-        self._steady = None if found is None else Body(found[0], constants, runner_of)
-        masks = frozenset[int]() if found is None else found[1]
-        self._given = [i for i in masks if i < constants]
-        self._carried = [i - constants for i in masks if i >= constants]
-
-    def begin(self, constants: Sequence[np.ndarray], context: Context) -> Stretch:
-        """Steps with these constants, on these rows."""
-        body = self._steady
-        if body is not None and not all([constants[i].all() for i in self._given]):
-            body = None
-        return Stretch(self._body, body, self._carried, constants, context)
-
-
-class Stretch:
-    """Steps of a loop with the same constants, on the same rows."""
+class BodyRuns:
+    """The runs of a body with the same constants, on the same rows."""
 
     def __init__(
-        self, body: Body, later: Body | None, masks: Sequence[int], constants: Sequence[np.ndarray], context: Context
+        self,
+        steps: _BodySteps,
+        steady: _BodySteps | None,
+        masks: Sequence[int],
+        constants: Sequence[np.ndarray],
+        context: Context,
     ) -> None:
-        self._body = body
-        self._begun = body.begin(constants, context)
-        self._later = later
+        self.context = context
+        self._steps = steps
+        self._shared = steps.begin(constants, context)
+        self._steady = steady
         self._masks = masks
         self._constants = constants
-        self._context = context
-        self._steps = 0
+        self._count = 0
 
-    def step(self, carries: Sequence[Any], slices: Iterable[Any] = ()) -> list[Any]:
-        """The outputs of a step. The masks are looked at before steps 0, 1, 2, 4, 8, …"""
-        if self._later is not None:
-            if not self._steps & (self._steps - 1) and all([np.all(carries[k]) for k in self._masks]):
-                self._body, self._later = self._later, None
-                self._begun = self._body.begin(self._constants, self._context)
-            self._steps += 1
-        return self._body.run(self._begun, [*carries, *slices], self._context)
+    def run(self, carries: Sequence[Any], slices: Iterable[Any] = ()) -> list[Any]:
+        """The outputs of the next run. The masks are looked at before runs 0, 1, 2, 4, 8, …"""
+        if self._steady is not None:
+            if not self._count & (self._count - 1) and all([np.all(carries[k]) for k in self._masks]):
+                self._steps, self._steady = self._steady, None
+                self._shared = self._steps.begin(self._constants, self.context)
+            self._count += 1
+        return self._steps.run(self._shared, [*carries, *slices], self.context)
+
+
+class Application(NamedTuple):
+    """A node that refers to graphs, as its runner gets it."""
+
+    node: Node
+    types: tuple[TensorType, ...]
+    """Of its operands."""
+    bodies: tuple[Body, ...]
+    """Its graphs."""
+    dying: frozenset[int]
+    """The operands, by position, that nothing needs after it."""

@@ -1,12 +1,8 @@
-"""The reference executor: numpy, node by node, in the order of the graph.
+"""The reference executor: numpy, node by node, in the order of a plan.
 
-A compiled graph has two parts: what depends on no row runs once; the rest runs for a batch of rows, or for slices of it
-one after the other, so that the buffers of a slice fit the memory budget, and the cache where the batch is large enough
-for that to pay. A buffer is freed after its last use. Outputs without a row axis (sums over rows) are added up over the
-slices, which `_row_sums_are_linear` makes sure is right. The order, and when a buffer dies, are the `schedule` of the
-cost bounds, so memory keeps to them.
-
-Results agree between slicings to rounding; NaN, infinities and overflow are values, never errors.
+What depends on no row runs once; the rest runs for a batch of rows, or for slices of it one after the other. Outputs
+without a row axis are added up over the slices. A buffer is freed where the plan says that it dies, so memory keeps to
+the plan's bound.
 """
 
 from __future__ import annotations
@@ -16,35 +12,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradwire_engine.attributes import Axes, DotGeneral
-from gradwire_engine.errors import GraphError, RowFailed
+from gradwire_engine.errors import GraphError, RowFailed, RowFailure
 from gradwire_engine.execute.numpy.runners import runner_of
-from gradwire_engine.execute.numpy.steps import ALL_ROWS, Context, RowFailure, make_steps, run_steps
-from gradwire_engine.graph import Graph, Node
-from gradwire_engine.passes.loops.lower import lower
-from gradwire_engine.plan.cost import bytes_bound, schedule
-
-CACHE_BYTES = 1 << 20
-"""Live bytes of a slice that is cut for the cache."""
-
-_LEAST_SLICE_BYTES_PER_NODE = 1 << 15
-"""A slice this small per buffer would spend its time in Python, not in numpy."""
+from gradwire_engine.execute.numpy.steps import ALL_ROWS, Context, make_steps, run_steps
+from gradwire_engine.graph import Graph
+from gradwire_engine.plan.plan import Plan, plan_of
 
 
 class Executable:
-    """A graph that can be run; immutable, may be shared between threads."""
+    """A plan that can be run: see `execute.Executable`."""
 
-    def __init__(self, graph: Graph) -> None:
-        graph = lower(graph)
-        self.graph = graph
-        self._bytes = bytes_bound(graph)
-        plan = schedule(graph)
-        by_rows = plan.by_rows
-        moving = [by_rows[first] for first in graph.first_results]
-        self._once = make_steps(graph, plan, [p for p in plan.order if not moving[p]], runner_of)
-        self._by_slice = make_steps(graph, plan, [p for p in plan.order if moving[p]], runner_of)
-        self._sliceable = _row_sums_are_linear(graph, by_rows)
-        self._outputs = [(number, graph.types[number], by_rows[number]) for number in graph.outputs]
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.graph = plan.graph.graph
+        self._once = make_steps(plan.graph, plan.graph.schedule.once, runner_of)
+        self._by_slice = make_steps(plan.graph, plan.graph.schedule.each, runner_of)
+        self._outputs = [(number, self.graph.types[number]) for number in self.graph.outputs]
 
     def run(self, inputs: Sequence[np.ndarray], rows: int, *, memory_bytes: int | None = None) -> list[np.ndarray]:
         """As `run_rows`, but RowFailed where a row fails."""
@@ -56,49 +39,30 @@ class Executable:
     def run_rows(
         self, inputs: Sequence[np.ndarray], rows: int, *, memory_bytes: int | None = None
     ) -> tuple[list[np.ndarray], list[RowFailure]]:
-        """The outputs for a batch of `rows`; `inputs` as the graph's input types say, with `ROWS` replaced by `rows`.
-
-        And the rows that have no result, in order: theirs is NaN. `memory_bytes` bounds the live buffers, inputs and
-        outputs of the whole batch not counted, as far as slices of single rows can. Raises MemoryError where numpy
-        cannot allocate.
-        """
+        """The outputs for a batch of `rows`, and the rows that have no result."""
         self._check(inputs, rows)
         values: list[np.ndarray | None] = [*inputs, *[None] * (len(self.graph.types) - len(inputs))]
-        size = self.slice_rows(rows, memory_bytes)
+        size = self.plan.slices.rows_at_a_time(rows, memory_bytes)
         context = Context(rows)
         with np.errstate(all="ignore"):
             run_steps(self._once, values, context.part(rows, ALL_ROWS))
             if size >= rows:
                 run_steps(self._by_slice, values, context)
-                outputs = [_owned(values[number]) for number, _, _ in self._outputs]
+                outputs = [np.asarray(values[number]) for number, _ in self._outputs]
             else:
                 outputs = self._run_slices(values, context, size)
-        failures = _failed(context, rows)
+        failures = _failures(context, rows)
         if failures:
-            gone = [one.row for one in failures]
+            failed = [failure.row for failure in failures]
             pairs = zip(outputs, self._outputs, strict=True)
-            outputs = [_without(gone, output) if type.is_batched else output for output, (_, type, _) in pairs]
+            outputs = [_without(failed, output) if type.is_batched else output for output, (_, type) in pairs]
         return outputs, failures
-
-    def slice_rows(self, rows: int, memory_bytes: int | None) -> int:
-        """How many rows run at a time."""
-        if not self._sliceable or rows <= 1 or not self._by_slice:
-            return max(rows, 1)
-        size = rows
-        per_row = max(self._bytes.per_row, 1)
-        if memory_bytes is not None and self._bytes.at(rows) > memory_bytes:
-            size = max((memory_bytes - self._bytes.constant) // per_row, 1)
-        for_cache = max(CACHE_BYTES // per_row, _LEAST_SLICE_BYTES_PER_NODE // self._widest_row(), 1)
-        return int(min(size, for_cache) if for_cache * 4 <= rows else size)
-
-    def _widest_row(self) -> int:
-        batched = [type.elements * type.dtype.itemsize for type in self.graph.types if type.is_batched]
-        return max(batched, default=1) or 1
 
     def _run_slices(self, values: list[np.ndarray | None], context: Context, size: int) -> list[np.ndarray]:
         rows = context.rows
+        summed = self.plan.slices.summed
         outputs: list[np.ndarray | None] = [None] * len(self._outputs)
-        batched_inputs = [i for i, one in enumerate(self.graph.inputs) if one.type.is_batched]
+        batched_inputs = [i for i, type in enumerate(self.graph.input_types) if type.is_batched]
         for start in range(0, rows, size):
             end = min(start + size, rows)
             part = list(values)
@@ -107,19 +71,19 @@ class Executable:
                 assert whole is not None
                 part[i] = whole[start:end]
             run_steps(self._by_slice, part, context.part(end - start, start))
-            for index, (number, type, by_rows) in enumerate(self._outputs):
-                found = np.asarray(part[number])
-                held = outputs[index]
+            for position, (number, type) in enumerate(self._outputs):
+                result = np.asarray(part[number])
+                output = outputs[position]
                 if type.is_batched:
-                    if held is None:
-                        held = outputs[index] = np.empty(type.with_rows(rows).shape, dtype=type.dtype.numpy)
-                    held[start:end] = found
+                    if output is None:
+                        output = outputs[position] = np.empty(type.with_rows(rows).shape, dtype=type.dtype.numpy)
+                    output[start:end] = result
                 else:
-                    outputs[index] = found if held is None or not by_rows else held + found
-        return [_owned(output) for output in outputs]
+                    outputs[position] = output + result if output is not None and position in summed else result
+        return [np.asarray(output) for output in outputs]
 
     def _check(self, inputs: Sequence[np.ndarray], rows: int) -> None:
-        expected = [one.type.with_rows(rows) for one in self.graph.inputs]
+        expected = [type.with_rows(rows) for type in self.graph.input_types]
         if len(inputs) != len(expected):
             raise GraphError(f"got {len(inputs)} inputs, expected {len(expected)}")
         for i, (array, type) in enumerate(zip(inputs, expected, strict=True)):
@@ -128,16 +92,16 @@ class Executable:
 
 
 def compile(graph: Graph) -> Executable:
-    """`graph`, ready to run."""
-    return Executable(graph)
+    """`graph`, planned and ready to run."""
+    return Executable(plan_of(graph))
 
 
-def _failed(context: Context, rows: int) -> list[RowFailure]:
+def _failures(context: Context, rows: int) -> list[RowFailure]:
     """The rows that failed; one that stands for all stands for each."""
-    everywhere = context.failures.pop(ALL_ROWS, None)
-    if everywhere is not None:
+    of_all = context.failures.pop(ALL_ROWS, None)
+    if of_all is not None:
         for row in range(rows):
-            context.failures.setdefault(row, replace(everywhere, row=row))
+            context.failures.setdefault(row, replace(of_all, row=row))
     return [context.failures[row] for row in sorted(context.failures)]
 
 
@@ -146,56 +110,3 @@ def _without(rows: Sequence[int], output: np.ndarray) -> np.ndarray:
     copy = output.copy()
     copy[rows] = np.nan if output.dtype.kind == "f" else 0
     return copy
-
-
-def _owned(array: np.ndarray | None) -> np.ndarray:
-    return np.asarray(array)
-
-
-_LINEAR_AFTER_SUM = frozenset(
-    {"negative", "reshape", "permute_dims", "slice", "broadcast_to", "sum", "flip", "windows", "overlap_add"}
-)
-_SUMS = frozenset({"add", "subtract"})
-_PRODUCTS = frozenset({"multiply", "dot_general", "convolution"})
-
-
-def _row_sums_are_linear(graph: Graph, by_rows: Sequence[bool]) -> bool:
-    """Whether every output is stacked or a sum over rows, so that slices can be computed apart and added.
-
-    A value without row axis that depends on rows must be a sum over them, or linear in such sums.
-    """
-    types = graph.types
-    partial = [False] * len(types)
-    for first, node in graph.numbered():
-        if node.subgraphs:
-            if any(partial[n] for n in node.operands):
-                return False
-            for n in range(first, first + len(node.results)):
-                partial[n] = by_rows[n] and not types[n].is_batched  # the only such results of loops: sums over rows
-            continue
-        if not by_rows[first] or types[first].is_batched:
-            if any(partial[n] for n in node.operands):
-                return False
-            continue
-        if not _adds_over_slices(node, [(types[n].is_batched, partial[n], by_rows[n]) for n in node.operands]):
-            return False
-        partial[first] = True
-    return True
-
-
-def _adds_over_slices(node: Node, operands: Sequence[tuple[bool, bool, bool]]) -> bool:
-    """Whether a row-dependent result without row axis is the sum of what slices of rows give."""
-    batched = [has_rows for has_rows, _, _ in operands]
-    sums = [is_sum for _, is_sum, _ in operands]
-    name = node.op.name
-    if any(batched):
-        if any(sums):
-            return False
-        if name == "sum" and isinstance(node.attributes, Axes):
-            return 0 in node.attributes.axes
-        return name == "dot_general" and isinstance(node.attributes, DotGeneral) and all(batched)
-    if name in _LINEAR_AFTER_SUM:
-        return True
-    if name in _SUMS:
-        return all(sums)
-    return name in _PRODUCTS and sum(sums) == 1

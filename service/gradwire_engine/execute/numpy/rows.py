@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,8 @@ class Rows:
         make = np.zeros if zero else np.empty
         return make(shape, dtype=self._dtypes[index])
 
-    def unflat(self, results: Sequence[Any], rows: tuple[int, ...], summed: Sequence[int] = ()) -> Any:
+    def unflat(self, results: Sequence[Any], rows: tuple[int, ...], summed: Container[int] = ()) -> Any:
         """The results with their own row axes, as a node gives them."""
         if self.axes > 1:
-            results = [x if i in summed else x.reshape((*rows, *x.shape[1:])) for i, x in enumerate(results)]
+            results = [x if j in summed else x.reshape((*rows, *x.shape[1:])) for j, x in enumerate(results)]
         return results if len(results) != 1 else results[0]

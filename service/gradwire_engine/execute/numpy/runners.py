@@ -6,31 +6,40 @@ branch that a row does not take is never computed for it, and a loop ends for a 
 
 from __future__ import annotations
 
-from gradwire_engine.attributes import Cond, Replay, Scan, While
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from gradwire_engine.errors import GraphError
+from gradwire_engine.execute.numpy.body import Application, Body
 from gradwire_engine.execute.numpy.cond import CondRunner
 from gradwire_engine.execute.numpy.replay import ReplayRunner
 from gradwire_engine.execute.numpy.scan import ScanRunner
 from gradwire_engine.execute.numpy.steps import Runner
 from gradwire_engine.execute.numpy.while_loop import WhileRunner
-from gradwire_engine.graph import Graph
+from gradwire_engine.plan.plan import GraphPlan
+
+_RUNNERS: Final[Mapping[str, Callable[[Application], Runner]]] = {
+    "cond": CondRunner,
+    "scan": ScanRunner,
+    "while": WhileRunner,
+    "replay": ReplayRunner,
+}
 
 
-def runner_of(graph: Graph, position: int, dying: frozenset[int]) -> Runner | None:
-    """How a node is run, if it refers to graphs. `dying` are the values that nothing needs after it."""
-    node = graph.nodes[position]
+def runner_of(plan: GraphPlan, position: int) -> Runner | None:
+    """How a node is run, if it refers to graphs."""
+    node = plan.graph.nodes[position]
     if not node.subgraphs:
         return None
-    types = [graph.types[n] for n in node.operands]
-    match node.attributes:
-        case Cond():
-            return CondRunner(node, types, runner_of)
-        case Scan():
-            return ScanRunner(node, types, runner_of)
-        case While():
-            return WhileRunner(node, types, runner_of)
-        case Replay():
-            ours = frozenset(i for i, n in enumerate(node.operands) if n in dying)
-            return ReplayRunner(node, types, runner_of, ours)
-        case _:
-            raise GraphError(f"{node.op.name} is replaced before a graph is run")
+    make = _RUNNERS.get(node.op.name)
+    if make is None:
+        raise GraphError(f"{node.op.name} is replaced before a graph is run")
+    dead = plan.schedule.dying[position]
+    return make(
+        Application(
+            node,
+            tuple([plan.graph.types[n] for n in node.operands]),
+            tuple([Body(body, runner_of) for body in plan.bodies[position]]),
+            frozenset([i for i, n in enumerate(node.operands) if n in dead]),
+        )
+    )

@@ -1,4 +1,4 @@
-"""Nodes as steps: what the reference executor does, in the order and with the lives of a schedule."""
+"""Nodes as steps: what the reference executor does, in the order and with the lives of a plan."""
 
 from __future__ import annotations
 
@@ -10,21 +10,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from gradwire_engine.attributes import Attributes
-from gradwire_engine.graph import Graph
+from gradwire_engine.errors import RowFailure
 from gradwire_engine.op import op_of
-from gradwire_engine.plan.cost import Schedule
+from gradwire_engine.plan.plan import GraphPlan
 
 ALL_ROWS: Final = -1
 """In place of a row: what does not depend on the rows concerns all of them."""
-
-
-@dataclass(frozen=True)
-class RowFailure:
-    """A row that has no result, and why."""
-
-    row: int
-    reason: str
-    message: str
 
 
 @dataclass(eq=False)
@@ -66,8 +57,8 @@ class Context:
 Runner = Callable[[Context, Sequence[np.ndarray]], Any]
 """Runs a node that refers to graphs."""
 
-RunnerOf = Callable[[Graph, int, frozenset[int]], Runner | None]
-"""(graph, position of a node, the values that nothing needs after it) -> how it is run, if it refers to graphs."""
+RunnerOf = Callable[[GraphPlan, int], Runner | None]
+"""(plan, position of a node) -> how the node is run, if it refers to graphs."""
 
 
 class Step(NamedTuple):
@@ -83,21 +74,21 @@ class Step(NamedTuple):
     dying: tuple[int, ...]
 
 
-def make_steps(graph: Graph, plan: Schedule, positions: Iterable[int], runner_of: RunnerOf) -> list[Step]:
+def make_steps(plan: GraphPlan, positions: Iterable[int], runner_of: RunnerOf) -> list[Step]:
     """The nodes at these positions."""
     steps = []
     for position in positions:
-        node = graph.nodes[position]
+        node = plan.graph.nodes[position]
         steps.append(
             Step(
                 op_of(node).evaluate,
                 node.attributes,
                 node.attributes.mentions_rows,
-                runner_of(graph, position, frozenset(plan.dying[position])),
+                runner_of(plan, position),
                 node.operands,
-                graph.first_results[position],
+                plan.graph.first_results[position],
                 len(node.results),
-                plan.dying[position],
+                plan.schedule.dying[position],
             )
         )
     return steps
@@ -108,12 +99,12 @@ def run_steps(steps: Sequence[Step], values: list[Any], context: Context) -> Non
     for evaluate, attributes, mentions_rows, runner, operands, first, results, dying in steps:
         arguments = [values[n] for n in operands]
         if runner is not None:
-            found = runner(context, arguments)
+            result = runner(context, arguments)
         else:
-            found = evaluate(attributes.with_rows(context.rows) if mentions_rows else attributes, *arguments)
+            result = evaluate(attributes.with_rows(context.rows) if mentions_rows else attributes, *arguments)
         if results == 1:
-            values[first] = found
+            values[first] = result
         else:
-            values[first : first + results] = found
+            values[first : first + results] = result
         for number in dying:
             values[number] = None

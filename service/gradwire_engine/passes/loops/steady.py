@@ -8,6 +8,7 @@ whatever they mean: those that, once true, stay true.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from gradwire_engine.attributes import Constant
 from gradwire_engine.builder import GraphBuilder
@@ -19,33 +20,40 @@ _WORTH = 0.9
 """A body must become smaller by so much to be worth a second one."""
 
 
-def steady(
+class SteadyBody(NamedTuple):
+    """A body of a loop, and the inputs that it takes for true everywhere."""
+
+    graph: Graph
+    masks: frozenset[int]
+
+
+def steady_body(
     graph: Graph, constants: int, carries: Mapping[int, int], simplify: Callable[[Graph], Graph]
-) -> tuple[Graph, frozenset[int]] | None:
-    """`graph` for when some bool inputs are true everywhere, and which inputs these are; None if that gains nothing.
+) -> SteadyBody | None:
+    """`graph` for when some bool inputs are true everywhere; None if that gains nothing.
 
     They are among the first `constants` inputs and among `carries` (input -> output); such a carry is true afterwards,
     too. The inputs of the new graph are the same.
     """
-    assumed = {
+    masks = {
         i
-        for i, one in enumerate(graph.inputs)
-        if one.type.dtype is DType.BOOL and 0 not in one.type.shape and (i < constants or i in carries)
+        for i, type in enumerate(graph.input_types)
+        if type.dtype is DType.BOOL and 0 not in type.shape and (i < constants or i in carries)
     }
-    while assumed:
-        found = simplify(_with_true(graph, assumed))
-        broken = {i for i in assumed if i in carries and not _is_true(found, carries[i])}
+    while masks:
+        simpler = simplify(_with_true(graph, masks))
+        broken = {i for i in masks if i in carries and not _is_true(simpler, carries[i])}
         if not broken:
-            return (found, frozenset(assumed)) if found.size < _WORTH * graph.size else None
-        assumed -= broken
+            return SteadyBody(simpler, frozenset(masks)) if simpler.size < _WORTH * graph.size else None
+        masks -= broken
     return None
 
 
 def _with_true(graph: Graph, inputs: set[int]) -> Graph:
     builder = GraphBuilder()
-    given = [builder.input(one.name, one.type) for one in graph.inputs]
-    values = [true(builder, x.shape) if i in inputs else x for i, x in enumerate(given)]
-    return builder.finish(builder.inline(graph, values), graph.output_names)
+    parameters = [builder.input(name, type) for name, type in graph.inputs]
+    operands = [true(builder, x.shape) if i in inputs else x for i, x in enumerate(parameters)]
+    return builder.finish(builder.inline(graph, operands), graph.output_names)
 
 
 def _is_true(graph: Graph, output: int) -> bool:
