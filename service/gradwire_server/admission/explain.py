@@ -13,7 +13,8 @@ from gradwire_server.admission.admission import Admission
 from gradwire_server.admission.operands import task_input
 from gradwire_server.admission.programs import checked_id
 from gradwire_server.config.table import ServerConfig
-from gradwire_server.processes.tasks import ExplainTask, TaskResult
+from gradwire_server.ipc.messages import Explain, Operand
+from gradwire_server.processes.tasks import MessageTask, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
 from gradwire_server.scheduling.prediction import Prediction
@@ -32,7 +33,7 @@ class Explanations:
         self._config = config
         self._admission = admission
 
-    def admit(self, tenant: str, request: SlicedExplain, nbytes: int, deadline: float) -> Job[ExplainTask]:
+    def admit(self, tenant: str, request: SlicedExplain, nbytes: int, deadline: float) -> Job[MessageTask]:
         """A job for an explanation, whose request has so many bytes."""
         programs, operands = self._admission.programs, self._admission.operands
         program_id = checked_id(request.program_id, request.program)
@@ -42,17 +43,9 @@ class Explanations:
         inputs = tuple(
             [task_input(view.dtype, view.shape, [operand]) for view, operand in zip(views, taken.operands, strict=True)]
         )
-        count = len(request.inputs)
         return Job(
             work=self,
-            payload=ExplainTask(
-                program=program,
-                inputs=inputs[:count],
-                mode=request.mode,
-                seeds=inputs[count:],
-                max_values=self._config.max_explain_values,
-                max_response_bytes=self._config.max_message_bytes,
-            ),
+            payload=MessageTask(inputs=inputs, message=functools.partial(self._message, request, program)),
             rows=1,
             nbytes=nbytes,
             deadline=deadline,
@@ -62,11 +55,22 @@ class Explanations:
             settle=functools.partial(operands.release, taken),
         )
 
-    def task(self, jobs: Sequence[Job[ExplainTask]]) -> ExplainTask:
+    def _message(self, request: SlicedExplain, program: bytes, operands: Sequence[Operand]) -> Explain:
+        count = len(request.inputs)
+        return Explain(
+            program=program,
+            mode=request.mode,
+            inputs=tuple(operands[:count]),
+            seeds=tuple(operands[count:]),
+            max_values=self._config.max_explain_values,
+            max_response_bytes=self._config.max_message_bytes,
+        )
+
+    def task(self, jobs: Sequence[Job[MessageTask]]) -> MessageTask:
         """The task of the one job, which was made when it was admitted."""
         (job,) = jobs
         return job.payload
 
-    def answers(self, result: TaskResult, jobs: Sequence[Job[ExplainTask]]) -> list[bytes | Refusal]:
+    def answers(self, result: TaskResult, jobs: Sequence[Job[MessageTask]]) -> list[bytes | Refusal]:
         """The serialized ExplainResponse."""
         return [bytes(result.outputs[0])]

@@ -179,7 +179,10 @@ class Operand(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explain(_Record):
-    """Make the trace table of a program's graph at one point; bounds as in `ExplainTask`."""
+    """Make the trace table of a program's graph at one point. Without `seeds`: one column for each unit seed.
+
+    `max_values` bounds the rows of the table, `max_response_bytes` the serialized ExplainResponse.
+    """
 
     program: bytes
     mode: Literal["forward", "reverse"]

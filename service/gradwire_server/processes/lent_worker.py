@@ -19,7 +19,6 @@ from gradwire_server.ipc.messages import (
     Block,
     Done,
     DropPlan,
-    Explain,
     Map,
     Operand,
     OutOfMemory,
@@ -33,7 +32,7 @@ from gradwire_server.ipc.messages import (
 )
 from gradwire_server.processes.child_process import ChildProcess
 from gradwire_server.processes.held import Held
-from gradwire_server.processes.tasks import ExplainTask, Task, TaskInput, TaskResult
+from gradwire_server.processes.tasks import AnyTask, MessageTask, Task, TaskInput, TaskResult
 from gradwire_server.refusal import Refusal
 
 
@@ -59,7 +58,7 @@ class LentWorker(ChildProcess):
         """Whether the worker has this plan already."""
         return plan_id in self._plans
 
-    def run(self, task: Task | ExplainTask, timeout: float) -> TaskResult:
+    def run(self, task: AnyTask, timeout: float) -> TaskResult:
         """Run a task; blocks for at most about `timeout` seconds.
 
         The result's outputs lie in the arena, and are valid until the next run or the worker's release. Refusal where
@@ -71,7 +70,7 @@ class LentWorker(ChildProcess):
         try:
             self.channel.settimeout(timeout)
             self._send_evicted()
-            outputs = self._send_run(task) if isinstance(task, Task) else self._send_explain(task)
+            outputs = self._send_run(task) if isinstance(task, Task) else self._send_message(task)
             frame = self.channel.receive()
             reply = read(frame)
         except ArenaFull as error:
@@ -110,21 +109,10 @@ class LentWorker(ChildProcess):
         send(self.channel, Run(slot, task.rows, task.memory_bytes, inputs, outputs), sequence=self._sequence)
         return outputs
 
-    def _send_explain(self, task: ExplainTask) -> Sequence[Block]:
-        inputs, seeds = [
-            tuple([Operand(self._place(tensor), TensorType(tensor.dtype, tensor.shape)) for tensor in tensors])
-            for tensors in (task.inputs, task.seeds)
-        ]
-        self._send_drops(keep_constants=len(inputs) + len(seeds))
-        message = Explain(
-            program=task.program,
-            mode=task.mode,
-            inputs=inputs,
-            seeds=seeds,
-            max_values=task.max_values,
-            max_response_bytes=task.max_response_bytes,
-        )
-        send(self.channel, message, sequence=self._sequence)
+    def _send_message(self, task: MessageTask) -> Sequence[Block]:
+        operands = [Operand(self._place(tensor), TensorType(tensor.dtype, tensor.shape)) for tensor in task.inputs]
+        self._send_drops(keep_constants=len(operands))
+        send(self.channel, task.message(operands), sequence=self._sequence)
         return ()
 
     def _place(self, operand: TaskInput) -> Block:

@@ -6,11 +6,13 @@ C order.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeAlias
 
 from gradwire_engine.errors import RowFailure
 from gradwire_engine.types import DType, TensorType
+from gradwire_server.ipc.messages import Message, Operand
 from gradwire_server.ipc.records import Bytes
 
 
@@ -58,22 +60,24 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExplainTask:
-    """The trace table of a program's graph at one point. `seeds` empty: one column for each unit seed."""
+class MessageTask:
+    """A task of any other kind: the worker makes the answer to the client itself, as a message.
 
-    program: bytes
+    `message` makes what the worker is told, from its inputs as they lie with the worker, in order.
+    """
+
     inputs: tuple[TaskInput, ...]
-    mode: Literal["forward", "reverse"]
-    seeds: tuple[TaskInput, ...] = ()
-    max_values: int = 1000
-    max_response_bytes: int = 64 << 20
+    message: Callable[[Sequence[Operand]], Message]
+
+
+AnyTask: TypeAlias = Task | MessageTask
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskResult:
     """What a worker computed.
 
-    `outputs` hold the bytes of each output in order (of an ExplainTask: one, a serialized ExplainResponse). They lie in
+    `outputs` hold the bytes of each output in order (of a MessageTask: one, the message). They lie in
     the worker's arena and are valid until the worker is released. `executor` is "reference" or "native".
     """
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from gradwire.wire.requests import join
 from gradwire.wire.tensors import Buffer
-from gradwire_server.processes.tasks import ExplainTask, Task, TaskResult
+from gradwire_server.processes.tasks import AnyTask, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.prediction import Prediction
 
@@ -23,7 +23,7 @@ Payload = TypeVar("Payload")
 class Worker(Protocol):
     """What a lent worker does."""
 
-    def run(self, task: Task | ExplainTask, timeout: float) -> TaskResult: ...
+    def run(self, task: AnyTask, timeout: float) -> TaskResult: ...
 
 
 class Work(Protocol[Payload]):
@@ -36,7 +36,7 @@ class Work(Protocol[Payload]):
     plan_id: str
     prediction: Prediction
 
-    def task(self, jobs: Sequence[Job[Payload]]) -> Task | ExplainTask: ...
+    def task(self, jobs: Sequence[Job[Payload]]) -> AnyTask: ...
 
     def answers(self, result: TaskResult, jobs: Sequence[Job[Payload]]) -> list[bytes | Refusal]: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from tests.kit.server.children import PATIENCE
@@ -15,8 +16,9 @@ from gradwire_engine.graph import Graph
 from gradwire_engine.program import Program
 from gradwire_engine.types import ROWS, DType, TensorType
 from gradwire_server.ipc.arena import memory_file, seal
+from gradwire_server.ipc.messages import Explain
 from gradwire_server.processes.lent_worker import LentWorker
-from gradwire_server.processes.tasks import Constant, ExplainTask, Task, TaskInput
+from gradwire_server.processes.tasks import Constant, MessageTask, Task, TaskInput
 
 MIB = 1 << 20
 VECTOR = TensorType(DType.FLOAT64, (ROWS, 3))
@@ -89,9 +91,14 @@ def a_shifted_task(x: np.ndarray, shift: Constant) -> Task:
     )
 
 
-def an_explain_task(x: float, y: float, **changes: object) -> ExplainTask:
+def an_explain_task(x: float, y: float, *, inputs: Sequence[TaskInput] | None = None, **changes: object) -> MessageTask:
     builder = GraphBuilder()
     a, b = (builder.input(name, TensorType(DType.FLOAT64)) for name in "xy")
     program = Program(builder.finish([v.sin(a) + a * b]))
-    inputs = tuple(TaskInput(dtype=DType.FLOAT64, shape=(), pieces=(np.float64(at).tobytes(),)) for at in (x, y))
-    return ExplainTask(**{"program": encode_program(program), "inputs": inputs, "mode": "forward", **changes})
+    if inputs is None:
+        inputs = [TaskInput(dtype=DType.FLOAT64, shape=(), pieces=(np.float64(at).tobytes(),)) for at in (x, y)]
+    fields = {"program": encode_program(program), "mode": "forward", "max_values": 1000, "max_response_bytes": MIB}
+    return MessageTask(
+        inputs=tuple(inputs),
+        message=lambda operands: Explain(inputs=tuple(operands), seeds=(), **{**fields, **changes}),  # type: ignore[arg-type]
+    )
