@@ -17,9 +17,9 @@ Reverse mode has no rules of its own: it is the transpose of the linear ops that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -147,6 +147,65 @@ class Structured:
     transpose: Callable[[Builder, Node, Sequence[Value | None], Tangents, Sequence[TensorType], PullBack], Tangents]
 
 
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a loop: `length`, or as many as value number `count` says, at most; backwards if `reverse`."""
+
+    length: int
+    count: int | None
+    reverse: bool
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Of a loop that can be gone through once more, in either direction.
+
+    `carries(node)` gives those results that are a carry as each step began, stacked, and which carry. `steps(first,
+    node)` are its steps, where `first` is the number of the node's first result. `whole`: it keeps all of its tape, or
+    snapshots in place of all of it.
+    """
+
+    carries: Callable[[Node], Mapping[int, int]]
+    steps: Callable[[int, Node], Steps]
+    whole: bool = False
+
+
+class KeptLoop(NamedTuple):
+    """A loop that keeps snapshots, as those need it that read its tape before."""
+
+    node: Node
+    operands: Sequence[Value]
+    carries: Sequence[int]
+    snapshots: int
+    positions: Value
+    """At which steps they were taken."""
+    states: Sequence[Value]
+    """Of each of `carries` its snapshots."""
+
+
+Reread = Callable[[Builder, Node, Sequence[Value], Mapping[int, int], KeptLoop], Sequence[Value]]
+"""(builder, node, operands, which of them were tapes and of which carry, the loop) -> results, without these tapes."""
+
+
+def _never(attributes: Any) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Control:
+    """What passes ask about an op that refers to graphs, beside the groups of its operands (`ops.control.operands`)."""
+
+    inlined: Literal["first", "last"] | None = None
+    """Its graph takes its place: before anything else happens, or, behind a barrier, before the graph is run."""
+    repeats: bool = False
+    """Its last graph runs at every step, with the same constants."""
+    prunable: Callable[[Any], bool] = _never
+    """Whether, with these attributes, results that nothing uses may be taken from it."""
+    tape: Tape | None = None
+    reread: Reread | None = None
+    """Of an op whose stacked operands may be tapes: how it does without them."""
+
+
 Derivative = Zero | Refused | Partials | Jvp | Linear | Bilinear | Expansion | Structured
 
 
@@ -213,6 +272,8 @@ class Op:
     """Every result element depends on the operand elements at its own place only."""
     subgraphs: int = 0
     """Number of subgraphs the op refers to."""
+    control: Control | None = None
+    """Of an op that refers to graphs."""
     library: str = "numpy"
     """What `evaluate` needs: numpy, or scipy, which the SDK alone does not have."""
 

@@ -14,8 +14,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradwire_engine.op import Masked
-from gradwire_engine.value import Value
-from gradwire_engine.vocabulary import any_over, broadcast_to, expand_dims, masked_multiply, sum_over, true, where
+from gradwire_engine.types import DType, TensorType
+from gradwire_engine.value import Builder, Value
+from gradwire_engine.vocabulary import (
+    any_over,
+    broadcast_to,
+    expand_dims,
+    masked_multiply,
+    sum_over,
+    true,
+    where,
+    zeros,
+)
 
 
 def product(first: Masked, second: Masked) -> Masked:
@@ -90,3 +100,13 @@ def mask_or_true(tangent: Masked) -> Value:
     if tangent.mask is not None:
         return tangent.mask
     return true(tangent.value.builder, tangent.value.shape)
+
+
+def value_or_zero(tangent: Masked | None, builder: Builder, type: TensorType) -> Value:
+    """The tangent as an array: zeros where there is none."""
+    return zeros(builder, type) if tangent is None else tangent.value
+
+
+def mask_of(tangent: Masked | None, builder: Builder, type: TensorType) -> Value:
+    """The mask as an array: true where nothing is known to be zero, false where there is no tangent."""
+    return zeros(builder, type.with_dtype(DType.BOOL)) if tangent is None else mask_or_true(tangent)

@@ -25,9 +25,7 @@ from gradwire_engine.ops import (
     transcendental,
     windows,
 )
-from gradwire_engine.ops.control import barrier, call, replay, while_loop
-from gradwire_engine.ops.control import cond as branches
-from gradwire_engine.ops.control.scan import push as scan
+from gradwire_engine.ops.control import barrier, call, checkpoint, cond, replay, scan, while_loop
 
 OPSET: Final = 1
 """The version of the ops' meaning; programs say which one they were written for."""
@@ -61,8 +59,8 @@ OPS: Final = _closed(
     cumulative.OPS,
     (
         call.CALL,
-        branches.CHECKPOINT,
-        branches.COND,
+        checkpoint.CHECKPOINT,
+        cond.COND,
         scan.SCAN,
         while_loop.WHILE,
         replay.REPLAY,

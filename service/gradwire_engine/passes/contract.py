@@ -18,42 +18,43 @@ from collections.abc import Sequence
 from gradwire_engine.attributes import Axes, DotGeneral, Permutation, Shape
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.passes.rewrite import rewrite
 from gradwire_engine.types import ROWS
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import dot_general, permute_dims, reshape, sum_over
 
-Made = dict[int, tuple[Node, tuple[Value, ...]]]
+Source = tuple[Node, Sequence[Value]]
+Sources = dict[int, Source]
+"""By value of the new graph: the node that made it, and its operands."""
 
 
 def contract(graph: Graph) -> Graph:
     """`graph` with sums of products turned into contractions."""
     if not any(node.op.name == "sum" for node in graph.nodes):
         return graph
-    builder = GraphBuilder()
-    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
-    made: Made = {}
-    changed = False
-    for node in graph.nodes:
-        operands = tuple(values[n] for n in node.operands)
-        better = None
-        if node.op.name == "sum" and isinstance(node.attributes, Axes):
-            better = _contracted(made, operands[0], node.attributes.axes)
-        changed = changed or better is not None
-        results = (better,) if better is not None else builder.copy(node, operands)
+    sources: Sources = {}
+
+    def rule(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
+        if node.op.name != "sum" or not isinstance(node.attributes, Axes):
+            return None
+        contraction = _contracted(sources, operands[0], node.attributes.axes)
+        return None if contraction is None else (contraction,)
+
+    def copied(node: Node, operands: list[Value], results: tuple[Value, ...]) -> None:
         for result in results:
-            made.setdefault(result.number, (node, operands))
-        values.extend(results)
-    return builder.finish([values[n] for n in graph.outputs], graph.output_names) if changed else graph
+            sources.setdefault(result.number, (node, operands))
+
+    return rewrite(graph, rule, copied=copied)
 
 
-def _contracted(made: Made, x: Value, axes: tuple[int, ...]) -> Value | None:
+def _contracted(sources: Sources, x: Value, axes: tuple[int, ...]) -> Value | None:
     """The sum of x over axes as a contraction, if x is a product."""
     moves: list[tuple[Node, tuple[int, ...]]] = []
-    source = made.get(x.number)
-    while source is not None and axes and (moved := _axes_before(source, axes)) is not None:
+    source = sources.get(x.number)
+    while source is not None and axes and (inner_axes := _axes_before(source, axes)) is not None:
         moves.append((source[0], axes))
-        x, axes = source[1][0], moved
-        source = made.get(x.number)
+        x, axes = source[1][0], inner_axes
+        source = sources.get(x.number)
     if source is None or not axes:
         return None
     inner, operands = source
@@ -61,14 +62,14 @@ def _contracted(made: Made, x: Value, axes: tuple[int, ...]) -> Value | None:
     if inner.op.name == "dot_general" and isinstance(inner.attributes, DotGeneral):
         result = _sum_of_contraction(inner.attributes, operands, axes)
     elif inner.op.name == "multiply":
-        result = _sum_of_product(made, x, operands, axes)
+        result = _sum_of_product(sources, x, operands, axes)
     for node, gone in reversed(moves) if result is not None else ():
         assert result is not None
         result = _moved_without(node, gone, result)
     return result
 
 
-def _axes_before(source: tuple[Node, tuple[Value, ...]], axes: tuple[int, ...]) -> tuple[int, ...] | None:
+def _axes_before(source: Source, axes: tuple[int, ...]) -> tuple[int, ...] | None:
     """Where axes of the result stand in the operand of an op that only moves elements; None for other ops."""
     node, operands = source
     if isinstance(node.attributes, Permutation):
@@ -107,9 +108,9 @@ def _sum_of_contraction(a: DotGeneral, operands: Sequence[Value], axes: Sequence
     return sum_over(product, rest) if rest else product
 
 
-def _sum_of_product(made: Made, x: Value, operands: Sequence[Value], axes: Sequence[int]) -> Value | None:
+def _sum_of_product(sources: Sources, x: Value, operands: Sequence[Value], axes: Sequence[int]) -> Value | None:
     """A product with a repeated operand, summed over axes that both operands really have."""
-    (left, left_axes), (right, right_axes) = (_unrepeated(made, operand) for operand in operands)
+    (left, left_axes), (right, right_axes) = (_unrepeated(sources, operand) for operand in operands)
     both = [axis for axis in left_axes if axis in right_axes]
     summed = [axis for axis in both if axis in axes]
     only_left = [axis for axis in left_axes if axis not in both]
@@ -132,10 +133,10 @@ def _sum_of_product(made: Made, x: Value, operands: Sequence[Value], axes: Seque
     return permute_dims(dot_general(left, right, attributes), [result_axes.index(axis) for axis in wanted])
 
 
-def _unrepeated(made: Made, value: Value) -> tuple[Value, list[int]]:
+def _unrepeated(sources: Sources, value: Value) -> tuple[Value, list[int]]:
     """The value without the axes along which it is only repeated, and the axes that it really has."""
     rank = len(value.shape)
-    source = made.get(value.number)
+    source = sources.get(value.number)
     if source is None or source[0].op.name != "broadcast_to":
         return value, list(range(rank))
     assert isinstance(source[0].attributes, Shape)

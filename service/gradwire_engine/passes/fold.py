@@ -6,13 +6,14 @@ broadcasts into large tables. Derivatives are preserved: a constant has none bef
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.op import op_of
+from gradwire_engine.passes.rewrite import rewrite
 from gradwire_engine.types import ROWS
 from gradwire_engine.value import Value
 
@@ -27,26 +28,25 @@ def fold(graph: Graph, libraries: Collection[str] = ("numpy", "scipy")) -> Graph
     """`graph` with constant nodes evaluated, as far as the named libraries suffice for that."""
     if not _has_constant_nodes(graph):
         return graph
-    builder = GraphBuilder()
-    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
     arrays: dict[int, np.ndarray] = {}
     left = BUDGET
-    folded = False
+
+    def rule(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
+        nonlocal left
+        op = op_of(node)
+        if op.name == "constant":
+            arrays[first] = op.evaluate(node.attributes)
+            return None
+        known = [arrays[n] for n in node.operands if n in arrays]
+        if len(known) < len(operands) or op.library not in libraries or not _worthwhile(node, known, left):
+            return None
+        array = np.asarray(op.evaluate(node.attributes, *known))
+        arrays[first] = array
+        left -= array.size
+        return (builder.constant(array),)
+
     with np.errstate(all="ignore"):
-        for first, node in graph.numbered():
-            known = [arrays.get(n) for n in node.operands]
-            operands = [array for array in known if array is not None]
-            if node.op.name == "constant":
-                arrays[first] = op_of(node).evaluate(node.attributes)
-            if len(operands) == len(known) and op_of(node).library in libraries and _worthwhile(node, operands, left):
-                array = np.asarray(op_of(node).evaluate(node.attributes, *operands))
-                arrays[first] = array
-                left -= array.size
-                folded = True
-                values.append(builder.constant(array))
-            else:
-                values.extend(builder.copy(node, [values[n] for n in node.operands]))
-    return builder.finish([values[n] for n in graph.outputs], graph.output_names) if folded else graph
+        return rewrite(graph, rule)
 
 
 def _has_constant_nodes(graph: Graph) -> bool:
@@ -60,7 +60,7 @@ def _has_constant_nodes(graph: Graph) -> bool:
     return False
 
 
-def _worthwhile(node: Node, operands: list[np.ndarray], left: int) -> bool:
+def _worthwhile(node: Node, operands: Sequence[np.ndarray], left: int) -> bool:
     if len(node.results) != 1 or node.subgraphs or node.op.name in ("constant", "stop_gradient", "barrier"):
         return False
     type = node.results[0]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import LimitError
-from gradwire_engine.graph import Graph
+from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import op_of
+from gradwire_engine.passes.rewrite import everywhere, rewrite
 from gradwire_engine.value import Value
 
 
@@ -20,15 +24,11 @@ def inline_calls(graph: Graph, limit: int) -> Graph:
             unit="nodes",
             name="max-program-nodes",
         )
-    builder = GraphBuilder()
-    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
-    for node in graph.nodes:
-        arguments = [values[n] for n in node.operands]
-        if node.op.name == "call":
-            values.extend(builder.inline(inline_calls(node.subgraphs[0], limit), arguments))
-        elif node.subgraphs:
-            inner = tuple([inline_calls(subgraph, limit) for subgraph in node.subgraphs])
-            values.extend(builder.copy(node._replace(subgraphs=inner), arguments))
-        else:
-            values.extend(builder.copy(node, arguments))
-    return builder.finish([values[n] for n in graph.outputs], graph.output_names)
+    return everywhere(graph, lambda each: rewrite(each, _inlined))
+
+
+def _inlined(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
+    control = op_of(node).control
+    if control is None or control.inlined != "first":
+        return None
+    return builder.inline(node.subgraphs[0], operands)

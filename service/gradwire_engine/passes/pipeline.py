@@ -12,15 +12,15 @@ from gradwire_engine.passes.loops.keep import keep_snapshots
 from gradwire_engine.passes.loops.lower import lower
 from gradwire_engine.passes.loops.prune import prune
 from gradwire_engine.passes.loops.sum_rows import sum_rows
+from gradwire_engine.passes.rewrite import everywhere, inside
 from gradwire_engine.passes.simplify import simplify
-from gradwire_engine.passes.subgraphs import everywhere, inside
 
 _ROUNDS = 3
 
 
 def before_differentiation(graph: Graph) -> Graph:
     """Passes that preserve derivatives at every corner, and evaluate with numpy only."""
-    return everywhere(graph, lambda one: hoist(simplify(fold(one, ("numpy",)))))
+    return everywhere(graph, lambda each: hoist(simplify(fold(each, ("numpy",)))))
 
 
 def after_differentiation(graph: Graph, snapshot_bytes: int) -> Graph:
@@ -41,11 +41,11 @@ def prune_all(graph: Graph) -> Graph:
 
 def simplified(graph: Graph) -> Graph:
     """Passes that change no bit, on the graph itself and not those inside it."""
-    return _in_rounds(graph, lambda one: simplify(fold(one)))
+    return _in_rounds(graph, lambda each: simplify(fold(each)))
 
 
 def _optimised(graph: Graph) -> Graph:
-    return _in_rounds(graph, lambda one: contract(simplify(fold(one))))
+    return _in_rounds(graph, lambda each: contract(simplify(fold(each))))
 
 
 def _in_rounds(graph: Graph, apply: Callable[[Graph], Graph]) -> Graph:

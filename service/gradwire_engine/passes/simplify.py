@@ -13,6 +13,7 @@ import numpy as np
 from gradwire_engine.attributes import Axes, Constant, Pad, Permutation, Shape, Slice
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.passes.rewrite import rewrite
 from gradwire_engine.types import ROWS, DType
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import broadcast_to, permute_dims, reshape, zeros
@@ -20,144 +21,136 @@ from gradwire_engine.vocabulary import broadcast_to, permute_dims, reshape, zero
 _KEEP_UNIFORM = frozenset({"broadcast_to", "reshape", "permute_dims", "slice", "flip", "stop_gradient"})
 
 
-class _Rewriter:
-    """One walk over a graph: for each new value what made it, and its uniform number if it has one."""
+class _Known:
+    """What is known of the values of the new graph: the node that made each, and its uniform number if it has one."""
 
     def __init__(self) -> None:
-        self.builder = GraphBuilder()
-        self.made_by: dict[int, tuple[Node, tuple[Value, ...]]] = {}
-        self.uniform: dict[int, float | bool] = {}
-        self.changed = False
+        self._made_by: dict[int, tuple[Node, Sequence[Value]]] = {}
+        self._uniform: dict[int, float | bool] = {}
 
     def is_uniform(self, value: Value, number: float | bool) -> bool:
         """Whether every element is this number (1.0 is not -1.0, and 0.0 is not -0.0)."""
-        known = self.uniform.get(value.number)
+        known = self._uniform.get(value.number)
         return known is not None and known == number and np.signbit(known) == np.signbit(number)
 
-    def emit(self, node: Node, operands: Sequence[Value]) -> tuple[Value, ...]:
-        """The node on new operands, simplified where a rule applies."""
-        rule = _RULES.get(node.op.name)
-        better = rule(self, node, operands) if rule is not None else None
-        if better is not None:
-            self.changed = True
-            return (better,)
-        results = self.builder.copy(node, operands)
+    def source(self, value: Value, op: str) -> tuple[Node, Sequence[Value]] | None:
+        """The node that made `value`, if it is of this op."""
+        made = self._made_by.get(value.number)
+        return made if made is not None and made[0].op.name == op else None
+
+    def note(self, node: Node, operands: list[Value], results: tuple[Value, ...]) -> None:
+        """A node of the new graph."""
         for result in results:
-            self.made_by.setdefault(result.number, (node, tuple(operands)))
+            self._made_by.setdefault(result.number, (node, operands))
         if isinstance(node.attributes, Constant):
             self._note_constant(results[0], node.attributes)
-        elif node.op.name in _KEEP_UNIFORM and operands[0].number in self.uniform:
-            self.uniform[results[0].number] = self.uniform[operands[0].number]
-        return results
+        elif node.op.name in _KEEP_UNIFORM and operands[0].number in self._uniform:
+            self._uniform[results[0].number] = self._uniform[operands[0].number]
 
     def _note_constant(self, value: Value, constant: Constant) -> None:
         size = constant.type.dtype.itemsize
         first = constant.data[:size]
         if first and constant.data == first * (len(constant.data) // size):
-            self.uniform[value.number] = constant.array.reshape(-1)[0].item()
-
-    def source(self, value: Value, op: str) -> tuple[Node, tuple[Value, ...]] | None:
-        """The node that made `value`, if it is of this op."""
-        made = self.made_by.get(value.number)
-        return made if made is not None and made[0].op.name == op else None
+            self._uniform[value.number] = constant.array.reshape(-1)[0].item()
 
 
 def simplify(graph: Graph) -> Graph:
     """`graph` with the identities of this module applied once, in one walk."""
-    rewriter = _Rewriter()
-    values: list[Value] = [rewriter.builder.input(one.name, one.type) for one in graph.inputs]
-    for node in graph.nodes:
-        values.extend(rewriter.emit(node, [values[n] for n in node.operands]))
-    if not rewriter.changed:
-        return graph
-    return rewriter.builder.finish([values[n] for n in graph.outputs], graph.output_names)
+    known = _Known()
+
+    def rule(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
+        identity = _RULES.get(node.op.name)
+        same = None if identity is None else identity(known, node, operands)
+        return None if same is None else (same,)
+
+    return rewrite(graph, rule, copied=known.note)
 
 
-Rule = Callable[[_Rewriter, Node, Sequence[Value]], Value | None]
+Rule = Callable[[_Known, Node, Sequence[Value]], Value | None]
 
 
-def _masked_multiply(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _masked_multiply(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     x, y, *masks = operands
-    if all(r.is_uniform(mask, True) for mask in masks):
+    if all(known.is_uniform(mask, True) for mask in masks):
         return x * y
-    return zeros(r.builder, x.type) if any(r.is_uniform(mask, False) for mask in masks) else None
+    return zeros(x.builder, x.type) if any(known.is_uniform(mask, False) for mask in masks) else None
 
 
-def _where(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _where(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     condition, x, y = operands
-    if r.is_uniform(condition, True) or x is y:
+    if known.is_uniform(condition, True) or x is y:
         return x
-    return y if r.is_uniform(condition, False) else None
+    return y if known.is_uniform(condition, False) else None
 
 
-def _multiply(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _multiply(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     x, y = operands
-    for one, other in ((x, y), (y, x)):
-        if r.is_uniform(one, 1.0):
+    for side, other in ((x, y), (y, x)):
+        if known.is_uniform(side, 1.0):
             return other
-        if r.is_uniform(one, -1.0):
+        if known.is_uniform(side, -1.0):
             return -other
     return None
 
 
-def _divide(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
-    return operands[0] if r.is_uniform(operands[1], 1.0) else None
+def _divide(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
+    return operands[0] if known.is_uniform(operands[1], 1.0) else None
 
 
 def _twice(op: str) -> Rule:
     """The op undoes itself."""
 
-    def rule(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
-        made = r.source(operands[0], op)
+    def rule(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
+        made = known.source(operands[0], op)
         return made[1][0] if made is not None else None
 
     return rule
 
 
-def _logical_and(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _logical_and(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     x, y = operands
-    for one, other in ((x, y), (y, x)):
-        if r.is_uniform(one, True) or one is other:
+    for side, other in ((x, y), (y, x)):
+        if known.is_uniform(side, True) or side is other:
             return other
-        if r.is_uniform(one, False):
-            return one
+        if known.is_uniform(side, False):
+            return side
     return None
 
 
-def _logical_or(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _logical_or(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     x, y = operands
-    for one, other in ((x, y), (y, x)):
-        if r.is_uniform(one, False) or one is other:
+    for side, other in ((x, y), (y, x)):
+        if known.is_uniform(side, False) or side is other:
             return other
-        if r.is_uniform(one, True):
-            return one
+        if known.is_uniform(side, True):
+            return side
     return None
 
 
-def _reshape(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _reshape(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     assert isinstance(node.attributes, Shape)
     (x,), shape = operands, node.attributes.shape
     if x.shape == shape:
         return x
-    made = r.source(x, "reshape")
+    made = known.source(x, "reshape")
     return reshape(made[1][0], shape) if made is not None else None
 
 
-def _broadcast(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _broadcast(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     assert isinstance(node.attributes, Shape)
     (x,), shape = operands, node.attributes.shape
     if x.shape == shape:
         return x
-    made = r.source(x, "broadcast_to")
+    made = known.source(x, "broadcast_to")
     return broadcast_to(made[1][0], shape) if made is not None else None
 
 
-def _permute(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _permute(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     assert isinstance(node.attributes, Permutation)
     (x,), order = operands, node.attributes.permutation
     if order == tuple(range(len(order))):
         return x
-    made = r.source(x, "permute_dims")
+    made = known.source(x, "permute_dims")
     if made is None:
         return None
     inner = made[0].attributes
@@ -165,38 +158,38 @@ def _permute(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | Non
     return permute_dims(made[1][0], [inner.permutation[axis] for axis in order])
 
 
-def _slice(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _slice(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     assert isinstance(node.attributes, Slice)
     return operands[0] if node.results[0] == operands[0].type and ROWS not in operands[0].shape[1:] else None
 
 
-def _pad(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _pad(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     assert isinstance(node.attributes, Pad)
     return operands[0] if node.results[0] == operands[0].type else None
 
 
-def _over_nothing(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _over_nothing(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     assert isinstance(node.attributes, Axes)
     return operands[0] if not node.attributes.axes else None
 
 
-def _astype(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _astype(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     return operands[0] if operands[0].type == node.results[0] else None
 
 
-def _concat(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _concat(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     return operands[0] if len(operands) == 1 else None
 
 
-def _any(r: _Rewriter, node: Node, operands: Sequence[Value]) -> Value | None:
+def _any(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
     (x,) = operands
     if not _over_something(x):
-        return _over_nothing(r, node, operands)
+        return _over_nothing(known, node, operands)
     for number in (True, False):
-        if r.is_uniform(x, number):
-            value = r.builder.constant(np.asarray(number, dtype=DType.BOOL.numpy))
+        if known.is_uniform(x, number):
+            value = x.builder.constant(np.asarray(number, dtype=DType.BOOL.numpy))
             return broadcast_to(value, node.results[0].shape)
-    return _over_nothing(r, node, operands)
+    return _over_nothing(known, node, operands)
 
 
 def _over_something(x: Value) -> bool:

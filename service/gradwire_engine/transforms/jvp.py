@@ -31,10 +31,8 @@ from gradwire_engine.op import (
     Zero,
     op_of,
 )
-from gradwire_engine.tangents import add_all, mask_or_true, scale
-from gradwire_engine.types import DType
+from gradwire_engine.tangents import add_all, mask_of, scale, value_or_zero
 from gradwire_engine.value import Builder, Value
-from gradwire_engine.vocabulary import zeros
 
 
 def jvp(graph: Graph, inputs: Sequence[int]) -> Graph:
@@ -50,7 +48,9 @@ def jvp(graph: Graph, inputs: Sequence[int]) -> Graph:
         seed = builder.input(f"d_{graph.inputs[index].name}", graph.inputs[index].type)
         tangents[index] = Masked(seed, seed.differs(0.0))
     outputs, pushed = push_forward(builder, graph, values, tangents)
-    moved = [instantiate(out, t) for out, t in zip(outputs, pushed, strict=True) if out.dtype.is_floating]
+    moved = [
+        value_or_zero(t, builder, out.type) for out, t in zip(outputs, pushed, strict=True) if out.dtype.is_floating
+    ]
     names = [graph.output_name(i) for i in range(len(outputs))]
     names += [f"d_{name}" for name, out in zip(names, outputs, strict=True) if out.dtype.is_floating]
     return builder.finish([*outputs, *moved], names)
@@ -83,11 +83,6 @@ def push_node(
         return rule.push(builder, node, operands, tangents, push_forward)
     results = builder.copy(node, operands)
     return results, _tangents(builder, node, operands, results, tangents)
-
-
-def instantiate(value: Value, tangent: Masked | None) -> Value:
-    """The tangent as an array: zeros where there is none."""
-    return zeros(value.builder, value.type) if tangent is None else tangent.value
 
 
 def _tangents(
@@ -137,13 +132,10 @@ def _linear_tangent(
     linear = range(len(operands)) if rule.operands is None else rule.operands
     moved = list(operands)
     for i in linear:
-        moved[i] = instantiate(operands[i], tangents[i])
+        moved[i] = value_or_zero(tangents[i], builder, operands[i].type)
     value = builder.emit_all(node.op, moved, node.attributes)[0]
     known = [tangents[i] for i in linear]
     if rule.mask is None or all(t is not None and t.mask is None for t in known):
         return Masked(value)
-    masks = [
-        zeros(builder, operands[i].type.with_dtype(DType.BOOL)) if t is None else mask_or_true(t)
-        for i, t in zip(linear, known, strict=True)
-    ]
+    masks = [mask_of(t, builder, operands[i].type) for i, t in zip(linear, known, strict=True)]
     return Masked(value, rule.mask(node.attributes, masks, operands))

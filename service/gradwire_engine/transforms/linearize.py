@@ -9,7 +9,7 @@ derivative rules. (Radul et al., "You Only Linearize Once", POPL 2023.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradwire_engine.builder import GraphBuilder
@@ -59,55 +59,30 @@ def split(
     which depend on no tangent, and to the residuals; the linear graph takes residuals and tangents to `linear_outputs`.
     The last result is the number of residuals.
     """
-    kinds = [_LINEAR if is_tangent else _PRIMAL for is_tangent in varied]
-    for node in joint.nodes:
-        kinds.extend(_result_kinds(node, [kinds[n] for n in node.operands]))
-    halves = {
-        first: rule.divide(node, [kinds[n] == _LINEAR for n in node.operands], primal_part)
-        for first, node in joint.numbered()
-        if isinstance(rule := op_of(node).derivative, Structured) and any([kinds[n] == _LINEAR for n in node.operands])
-    }
-
-    forward = GraphBuilder()
-    primal: list[Value | None] = [
-        None if kind == _LINEAR else forward.input(one.name, one.type)
-        for one, kind in zip(joint.inputs, kinds, strict=False)
-    ]
-    further: dict[int, list[Value]] = {}  # residuals that are no values of the joint graph, by node
-    for first, node in joint.numbered():
-        if first in halves:
-            results, further[first] = halves[first].primal(forward, [primal[n] for n in node.operands])
-            primal.extend(results)
-        elif kinds[first] == _LINEAR:
-            primal.extend([None] * len(node.results))
-        else:
-            primal.extend(forward.copy(node, [_known(primal[n]) for n in node.operands]))
-
-    residuals = _residuals(joint, kinds, halves, linear_outputs)
+    cut = _Cut(joint, varied)
+    residuals = cut.residuals(linear_outputs)
     backward = GraphBuilder()
     linear: list[Value | None] = [None] * len(joint.types)
     for index, number in enumerate(residuals):
         linear[number] = backward.input(f"residual{index}", joint.types[number])
     passed = {
         first: [backward.input(f"residual{first}_{index}", value.type) for index, value in enumerate(values)]
-        for first, values in further.items()
+        for first, values in cut.further.items()
     }
     for number, one in enumerate(joint.inputs):
-        if kinds[number] == _LINEAR:
+        if cut.kinds[number] == _LINEAR:
             linear[number] = backward.input(one.name, one.type)
     for first, node in joint.numbered():
         numbers = range(first, first + len(node.results))
-        if first in halves:
-            made = halves[first].linear(backward, [linear[n] for n in node.operands], passed[first])
-            for number, value in zip([n for n in numbers if kinds[n] == _LINEAR], made, strict=True):
+        if first in cut.halves:
+            results = cut.halves[first].linear(backward, [linear[n] for n in node.operands], passed[first])
+            for number, value in zip([n for n in numbers if cut.kinds[n] == _LINEAR], results, strict=True):
                 linear[number] = value
-        elif kinds[first] in (_CONSTANT, _LINEAR):
-            made = list(backward.copy(node, [_known(linear[n]) for n in node.operands]))
-            for number, value in zip(numbers, made, strict=True):
-                linear[number] = value
-    kept = [_known(primal[n]) for n in residuals] + [value for values in further.values() for value in values]
+        elif cut.kinds[first] in (_CONSTANT, _LINEAR):
+            linear[first : first + len(node.results)] = backward.copy(node, [_known(linear[n]) for n in node.operands])
+    kept = [_known(cut.primal[n]) for n in residuals] + [value for values in cut.further.values() for value in values]
     return (
-        forward.finish([*(_known(primal[joint.outputs[i]]) for i in primal_outputs), *kept]),
+        cut.forward.finish([*(_known(cut.primal[joint.outputs[i]]) for i in primal_outputs), *kept]),
         backward.finish([_known(linear[joint.outputs[i]]) for i in linear_outputs]),
         len(kept),
     )
@@ -115,8 +90,53 @@ def split(
 
 def primal_part(graph: Graph, varied: Sequence[bool], outputs: Sequence[int]) -> Graph:
     """Some outputs (positions) of a graph that depend on no tangent, as a graph of the other inputs."""
-    primal, _, _ = split(graph, varied, outputs, ())
-    return Graph(primal.inputs, primal.nodes, primal.outputs[: len(outputs)])
+    cut = _Cut(graph, varied)
+    return cut.forward.finish([_known(cut.primal[graph.outputs[i]]) for i in outputs])
+
+
+class _Cut:
+    """A graph of values and tangents with its forward pass made: its values in `forward`, None for what is linear."""
+
+    def __init__(self, joint: Graph, varied: Sequence[bool]) -> None:
+        self._joint = joint
+        self.kinds = kinds = [_LINEAR if is_tangent else _PRIMAL for is_tangent in varied]
+        self.halves: dict[int, Halves] = {}
+        self.forward = GraphBuilder()
+        self.primal: list[Value | None] = [
+            None if kind == _LINEAR else self.forward.input(one.name, one.type)
+            for one, kind in zip(joint.inputs, kinds, strict=True)
+        ]
+        self.further: dict[int, list[Value]] = {}
+        """Residuals that are no values of the joint graph, by node."""
+        for first, node in joint.numbered():
+            operands = [kinds[n] for n in node.operands]
+            kinds.extend(_result_kinds(node, operands))
+            self._extend(first, node, [kind == _LINEAR for kind in operands])
+
+    def _extend(self, first: int, node: Node, linear: Sequence[bool]) -> None:
+        rule = op_of(node).derivative
+        operands = [self.primal[n] for n in node.operands]
+        if isinstance(rule, Structured) and any(linear):
+            self.halves[first] = halves = rule.divide(node, linear, primal_part)
+            results, self.further[first] = halves.primal(self.forward, operands)
+            self.primal.extend(results)
+        elif self.kinds[first] == _LINEAR:
+            self.primal.extend([None] * len(node.results))
+        else:
+            self.primal.extend(self.forward.copy(node, [_known(operand) for operand in operands]))
+
+    def residuals(self, linear_outputs: Sequence[int]) -> list[int]:
+        """The primal values that linear nodes use, in order of first use."""
+        joint, kinds = self._joint, self.kinds
+        used: dict[int, None] = {}
+        for first, node in joint.numbered():
+            if first in self.halves:
+                needed = [node.operands[i] for i in sorted(self.halves[first].needed)]
+                used.update({n: None for n in needed if kinds[n] == _PRIMAL})
+            elif kinds[first] == _LINEAR:
+                used.update({n: None for n in node.operands if kinds[n] == _PRIMAL})
+        used.update({n: None for i in linear_outputs if kinds[n := joint.outputs[i]] == _PRIMAL})
+        return list(used)
 
 
 def _result_kinds(node: Node, operands: Sequence[int]) -> list[int]:
@@ -127,21 +147,6 @@ def _result_kinds(node: Node, operands: Sequence[int]) -> list[int]:
         moves = rule.linear_results(node, [each == _LINEAR for each in operands])
         return [_LINEAR if each else _PRIMAL for each in moves]
     return [kind] * len(node.results)
-
-
-def _residuals(
-    joint: Graph, kinds: Sequence[int], halves: Mapping[int, Halves], linear_outputs: Sequence[int]
-) -> list[int]:
-    """The primal values that linear nodes use, in order of first use."""
-    found: dict[int, None] = {}
-    for first, node in joint.numbered():
-        if first in halves:
-            needed = [node.operands[i] for i in sorted(halves[first].needed)]
-            found.update({n: None for n in needed if kinds[n] == _PRIMAL})
-        elif kinds[first] == _LINEAR:
-            found.update({n: None for n in node.operands if kinds[n] == _PRIMAL})
-    found.update({n: None for i in linear_outputs if kinds[n := joint.outputs[i]] == _PRIMAL})
-    return list(found)
 
 
 def _known(value: Value | None) -> Value:

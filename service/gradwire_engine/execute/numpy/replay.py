@@ -13,7 +13,8 @@ from gradwire_engine.execute.numpy.rows import Arrays, Rows
 from gradwire_engine.execute.numpy.scan import ScanRunner, put
 from gradwire_engine.execute.numpy.steps import Context
 from gradwire_engine.graph import Node
-from gradwire_engine.ops.control import replay
+from gradwire_engine.ops.control.operands import groups_of
+from gradwire_engine.ops.control.replay import scan_attributes
 from gradwire_engine.ops.table import OPS
 from gradwire_engine.plan.checkpointing import least_steps, split
 
@@ -25,17 +26,17 @@ class ReplayRunner:
         node, types = application.node, application.types
         assert isinstance(node.attributes, Replay)
         self.attributes = a = node.attributes
-        count = len(node.operands)
-        scan, self._scan_operands = replay.scan_attributes(a, count)
+        groups = groups_of(node)
+        scan, self._scan_operands = scan_attributes(a, groups)
         stand_in = Node(OPS["scan"], tuple(self._scan_operands), scan, node.subgraphs[1:], node.results)
         scan_types = tuple([types[i] for i in self._scan_operands])
         self._scan = ScanRunner(Application(stand_in, scan_types, application.bodies[1:], frozenset()))
         self._rows = Rows(node, types)
         self.shared = self._rows.shared
         self.body = application.bodies[0]
-        self.by_row = bool(a.row_axes) and not replay.is_shared(a, count)
-        self.count, (self.positions,), self.snapshots, self.constants, self.stacked, _ = replay.groups(a, count)
-        self.may_overwrite = application.dying.issuperset(self.snapshots)
+        self.groups = groups.operands
+        self.by_row = not self.shared[self.groups["positions"].start]
+        self.may_overwrite = application.dying.issuperset(self.groups["snapshots"])
 
     def __call__(self, context: Context, operands: Arrays) -> Any:
         shape = self._rows.shape(operands)
@@ -53,12 +54,12 @@ class _Loop:
         self._last = a.length - 1 if a.reverse else None
         self._body = runner.body
         self._context = context
-        self._constants = [(flat[i], runner.shared[i]) for i in runner.constants]
-        self._stacked = [(flat[i], runner.shared[i]) for i in runner.stacked]
+        self._constants = [(flat[i], runner.shared[i]) for i in runner.groups["loop_constants"]]
+        self._stacked = [(flat[i], runner.shared[i]) for i in runner.groups["loop_stacked"]]
         self.steps = a.length
         self._ends: np.ndarray | None = None  # after how many steps each row is done, where they differ
         if a.counted:
-            ends = np.clip(flat[runner.count.start], 0, a.length)
+            ends = np.clip(flat[runner.groups["count"].start], 0, a.length)
             self.steps = int(np.max(ends, initial=0))
             if self._by_row and bool((ends != self.steps).any()):
                 self._ends = ends
@@ -114,10 +115,10 @@ class _ReplayedTape:
         self._loop = _Loop(runner, context, flat)
         self._by_row = runner.by_row
         self._taped = a.taped
-        stacks = [flat[i] for i in runner.snapshots]
+        stacks = [flat[i] for i in runner.groups["snapshots"]]
         self._snapshots = [x if runner.may_overwrite and x.flags.writeable else x.copy() for x in stacks]
         self._slots = stacks[0].shape[1] if self._by_row else len(stacks[0])
-        positions = flat[runner.positions]
+        positions = flat[runner.groups["positions"].start]
         steps = positions[0] if self._by_row and positions.shape[0] else positions  # all rows have the same
         numbered = enumerate(steps.reshape(-1)[: a.snapshots].tolist())
         self._held = self._worthwhile(sorted((step, slot) for slot, step in numbered if step >= 0))

@@ -8,12 +8,13 @@ it costs nothing there, and would be a large constant outside.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from gradwire_engine.attributes import Attributes, Scan, While
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
-from gradwire_engine.value import Value
+from gradwire_engine.op import op_of
+from gradwire_engine.ops.control.operands import Operand, emit, groups_of, in_order, present
+from gradwire_engine.passes.rewrite import rewrite
+from gradwire_engine.value import Builder, Value
 
 _STAYS = frozenset({"constant", "iota", "broadcast_to", "barrier"})
 
@@ -22,79 +23,59 @@ def hoist(graph: Graph) -> Graph:
     """`graph` with the invariant part of its own loops before them; of loops without row axes."""
     if not any(_constants(node) for node in graph.nodes):
         return graph
-    builder = GraphBuilder()
-    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
-    changed = False
-    for node in graph.nodes:
-        operands = [values[n] for n in node.operands]
-        better = _hoisted(builder, node, operands) if _constants(node) else None
-        changed = changed or better is not None
-        values.extend(builder.copy(node, operands) if better is None else better)
-    return builder.finish([values[n] for n in graph.outputs], graph.output_names) if changed else graph
+    return rewrite(graph, _hoisted)
 
 
 def _constants(node: Node) -> int:
     """The number of constants of the loop's body."""
-    match node.attributes:
-        case Scan(row_axes=0, constants=count):
-            return count
-        case While(row_axes=0, body_constants=count):
-            return count
-        case _:
-            return 0
+    control = op_of(node).control
+    if control is None or not control.repeats:
+        return 0
+    groups = groups_of(node)
+    return 0 if groups.row_axes else len(groups.operands["constants"])
 
 
-def _hoisted(builder: GraphBuilder, node: Node, operands: Sequence[Value]) -> Sequence[Value] | None:
-    body, count = node.subgraphs[-1], _constants(node)
+def _hoisted(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
+    count = _constants(node)
+    if not count:
+        return None
+    body = node.subgraphs[-1]
     invariant = _invariant(body, count)
     boundary = _boundary(body, invariant)
     if not boundary:
         return None
-    first = _first_constant(node)
-    outside: dict[int, Value] = {i: operands[first + i] for i in range(count)}
+    groups = groups_of(node)
+    given = groups.all(operands)
+    outside = {i: operand.value for i, operand in enumerate(given["constants"])}
     for start, inner in body.numbered():
         if invariant[start]:
-            made = builder.copy(inner, [outside[n] for n in inner.operands])
-            outside.update(zip(range(start, start + len(made)), made, strict=True))
-    new_body = _without(body, invariant, boundary, count)
-    attributes: Attributes
-    if isinstance(node.attributes, Scan):
-        attributes = replace(node.attributes, constants=count + len(boundary))
-    else:
-        assert isinstance(node.attributes, While)
-        attributes = replace(node.attributes, body_constants=count + len(boundary))
-    at = first + count
-    given = [*operands[:at], *(outside[n] for n in boundary), *operands[at:]]
-    return builder.emit_all(node.op, given, attributes, (*node.subgraphs[:-1], new_body))
-
-
-def _first_constant(node: Node) -> int:
-    if isinstance(node.attributes, While):
-        return node.attributes.condition_constants
-    assert isinstance(node.attributes, Scan)
-    return int(node.attributes.counted)
+            results = builder.copy(inner, [outside[n] for n in inner.operands])
+            outside.update(zip(range(start, start + len(results)), results, strict=True))
+    given["constants"] += [Operand(outside[n]) for n in boundary]
+    graphs = (*node.subgraphs[:-1], _without(builder.fresh(), body, boundary, count))
+    return in_order(emit(builder, node.op, node.attributes, given, graphs, groups.over_rows))
 
 
 def _invariant(body: Graph, count: int) -> list[bool]:
     """Values that depend on constants, and on nothing else but numbers; those of the constants themselves."""
     numbers = [False] * len(body.inputs)
-    found = [i < count for i in range(len(body.inputs))]
+    invariant = [i < count for i in range(len(body.inputs))]
     for node in body.nodes:
         plain = all([numbers[n] for n in node.operands])
-        fixed = not plain and all([found[n] or numbers[n] for n in node.operands]) and not node.subgraphs
+        fixed = not plain and all([invariant[n] or numbers[n] for n in node.operands]) and not node.subgraphs
         fixed = fixed and node.op.name not in ("stop_gradient", "barrier")
         numbers.extend([plain] * len(node.results))
-        found.extend([fixed] * len(node.results))
-    return _with_numbers(body, found, numbers)
+        invariant.extend([fixed] * len(node.results))
+    return _with_numbers(body, invariant, numbers)
 
 
-def _with_numbers(body: Graph, found: list[bool], numbers: Sequence[bool]) -> list[bool]:
+def _with_numbers(body: Graph, invariant: list[bool], numbers: Sequence[bool]) -> list[bool]:
     """And the numbers that these are computed with."""
     for first, node in reversed(list(body.numbered())):
-        if found[first]:
+        if invariant[first]:
             for n in node.operands:
-                found[n] = found[n] or numbers[n]
-    return found
+                invariant[n] = invariant[n] or numbers[n]
+    return invariant
 
 
 def _boundary(body: Graph, invariant: Sequence[bool]) -> list[int]:
@@ -123,9 +104,8 @@ def _boundary(body: Graph, invariant: Sequence[bool]) -> list[int]:
     return list(wanted)
 
 
-def _without(body: Graph, invariant: Sequence[bool], boundary: Sequence[int], count: int) -> Graph:
+def _without(builder: Builder, body: Graph, boundary: Sequence[int], count: int) -> Graph:
     """The body with the boundary as further constants."""
-    builder = GraphBuilder()
     values: list[Value | None] = [None] * len(body.types)
     for i in range(count):
         values[i] = builder.input(body.inputs[i].name, body.inputs[i].type)
@@ -137,9 +117,7 @@ def _without(body: Graph, invariant: Sequence[bool], boundary: Sequence[int], co
         missing = [n for n in range(first, first + len(node.results)) if values[n] is None]
         if not missing:
             continue
-        operands = [values[n] for n in node.operands]
-        made = builder.copy(node, [value for value in operands if value is not None])
+        results = builder.copy(node, [present(values[n]) for n in node.operands])
         for n in missing:
-            values[n] = made[n - first]
-    outputs = [values[n] for n in body.outputs]
-    return builder.finish([value for value in outputs if value is not None], body.output_names)
+            values[n] = results[n - first]
+    return builder.finish([present(values[n]) for n in body.outputs], body.output_names)

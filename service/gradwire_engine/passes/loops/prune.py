@@ -5,14 +5,14 @@ Differentiation makes loops that return more than is asked for: the value beside
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 
-from gradwire_engine.attributes import Attributes, Cond, Rowwise, Scan, While
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
-from gradwire_engine.ops.control.bodies import needed_inputs, rearranged
-from gradwire_engine.ops.control.scan.layout import layout_of
+from gradwire_engine.op import op_of
+from gradwire_engine.ops.control.bodies import needed_inputs, rearranged, used_values
+from gradwire_engine.ops.control.operands import Group, Groups, emit, groups_of, with_recorded
+from gradwire_engine.passes.rewrite import absent, rewrite
 from gradwire_engine.value import Value
 
 
@@ -20,145 +20,79 @@ def prune(graph: Graph) -> Graph:
     """`graph` with its loops and branches cut down to what is used of them."""
     if not any(node.subgraphs for node in graph.nodes):
         return graph
-    used = _used(graph)
-    builder = GraphBuilder()
-    values: list[Value | None] = [builder.input(one.name, one.type) for one in graph.inputs]
-    changed = False
-    for first, node in graph.numbered():
-        results = range(first, first + len(node.results))
-        if not any([used[n] for n in results]):
-            values.extend([None] * len(node.results))  # dead: `finish` would drop it, and so does everything before it
-            continue
-        kept = [k for k, n in enumerate(results) if used[n]]
-        smaller = _pruned(node, kept, builder)
-        if smaller is None:
-            values.extend(builder.copy(node, [_there(values[n]) for n in node.operands]))
-            continue
-        changed = True
-        new, operands, places = smaller
-        made = builder.emit_all(
-            new.op, [_there(values[node.operands[i]]) for i in operands], new.attributes, new.subgraphs
-        )
-        values.extend([None] * len(node.results))
-        for value, place in zip(made, places, strict=True):
-            values[first + place] = value
-    return builder.finish([_there(values[n]) for n in graph.outputs], graph.output_names) if changed else graph
+    used = used_values(graph, range(len(graph.outputs)))
 
-
-def _there(value: Value | None) -> Value:
-    assert value is not None
-    return value
-
-
-def _used(graph: Graph) -> list[bool]:
-    """For each value, whether the outputs may depend on it."""
-    used = [False] * len(graph.types)
-    for n in graph.outputs:
-        used[n] = True
-    for first, node in reversed(list(graph.numbered())):
-        if any(used[first : first + len(node.results)]):
-            for n in node.operands:
-                used[n] = True
-    return used
-
-
-Smaller = tuple[Node, list[int], list[int]]
-"""A node, the operands that it keeps, and of each of its results which one of the old node's it is."""
-
-
-def _pruned(node: Node, kept: Sequence[int], builder: GraphBuilder) -> Smaller | None:
-    match node.attributes:
-        case Scan(snapshots=0):
-            return _pruned_scan(node, kept, builder)
-        case While(snapshots=0):
-            return _pruned_while(node, kept, builder)
-        case Cond():
-            return _pruned_branches(node, kept, builder)
-        case _:
+    def rule(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
+        control = op_of(node).control
+        if control is None or not control.prunable(node.attributes):
             return None
+        return _pruned(builder, node, operands, [k for k in range(len(node.results)) if used[first + k]])
+
+    return rewrite(graph, rule, used=used)
 
 
-def _with_places(attributes: Rowwise, places: Sequence[int]) -> tuple[int, ...]:
-    return tuple(p for p, place in enumerate(places) if place in attributes.shared)
-
-
-def _pruned_branches(node: Node, kept: Sequence[int], builder: GraphBuilder) -> Smaller | None:
-    attributes = node.attributes
-    assert isinstance(attributes, Cond)
-    needed = sorted(set().union(*(needed_inputs(graph, kept) for graph in node.subgraphs)))
-    if len(kept) == len(node.results) and len(needed) == len(node.operands) - 1:
-        return None
-    places = [0, *(1 + i for i in needed)]
-    graphs = tuple([rearranged(builder, graph, needed, kept) for graph in node.subgraphs])
-    new: Attributes = replace(attributes, shared=_with_places(attributes, places))
-    return node._replace(attributes=new, subgraphs=graphs), places, [*kept]
-
-
-def _pruned_scan(node: Node, kept: Sequence[int], builder: GraphBuilder) -> Smaller | None:
-    layout, body = layout_of(node), node.subgraphs[0]
-    a, first = layout.attributes, layout.first
-    constants, carries, stacked = layout.inputs
-    out_carries, _, sums = layout.results
-    outputs = set(kept)
-    while True:
-        needed = needed_inputs(body, sorted(outputs))
-        wanted = outputs | {k for k, i in enumerate(carries) if i in needed}
-        if wanted == outputs:
-            break
-        outputs = wanted
-    if a.row_axes and not outputs & {*out_carries} and not any(first + i not in a.shared for i in needed):
+def _pruned(
+    builder: GraphBuilder, node: Node, operands: Sequence[Value], wanted: Collection[int]
+) -> list[Value] | None:
+    """The results of the node without what its `wanted` results do not need; None if they need everything."""
+    groups = groups_of(node)
+    results, kept = _closure(node, groups, wanted)
+    if groups.row_axes and kept <= set(groups.shared):
         return None  # some operand must go on telling the rows
-    inputs = [
-        i for i in (*constants, *carries, *stacked) if i in needed or (i in carries and i - carries.start in outputs)
+    if len(kept) == len(node.operands) and sum(map(len, results.values())) == len(node.results):
+        return None
+    graphs = [
+        rearranged(
+            builder,
+            graph,
+            [n for n, operand in enumerate(groups.operands_of(g)) if operand in kept],
+            _outputs(groups, g, results),
+        )
+        for g, graph in enumerate(node.subgraphs)
     ]
-    places = [*range(first), *(first + i for i in inputs)]
-    if len(outputs) == len(node.results) and len(places) == len(node.operands):
-        return None
-    ordered = sorted(outputs)
-    kept_sums = [j for j in ordered if j in sums]
-    new = replace(
-        a,
-        constants=sum(i in constants for i in inputs),
-        carries=sum(i in carries for i in inputs),
-        sums=len(kept_sums),
-        row_sums=tuple(k for k, j in enumerate(kept_sums) if j - sums.start in a.row_sums),
-        shared=_with_places(a, places),
+    carries = sorted(results.get("carries", ()))
+    recorded = [carries.index(groups.recorded[k]) for k in sorted(results.get("recorded", ()))]
+    made = emit(
+        builder,
+        node.op,
+        with_recorded(node.attributes, recorded, counted=bool(results.get("count"))),
+        {name: groups.pick(operands, [i for i in places if i in kept]) for name, places in groups.operands.items()},
+        graphs,
+        [over_rows for k, over_rows in enumerate(groups.over_rows) if k in results["sums"]],
     )
-    graph = rearranged(builder, body, inputs, ordered)
-    return node._replace(attributes=new, subgraphs=(graph,)), places, ordered
+    values = [absent(builder, type) for type in node.results]
+    for name, members in results.items():
+        for k, value in zip(sorted(members), made[name], strict=True):
+            values[groups.results[name][k]] = value
+    return values
 
 
-def _pruned_while(node: Node, kept: Sequence[int], builder: GraphBuilder) -> Smaller | None:
-    a, (condition, body) = node.attributes, node.subgraphs
-    assert isinstance(a, While)
-    c, b, count = a.condition_constants, a.body_constants, len(body.outputs)
-    first_record = count + int(a.counted)
-    records = [k for k in range(len(a.recorded)) if first_record + k in kept]
-    needed_by_condition = needed_inputs(condition, [0])
-    carries = {k for k in kept if k < count} | {a.recorded[k] for k in records}
-    carries |= {i - c for i in needed_by_condition if i >= c}
+def _closure(node: Node, groups: Groups, wanted: Collection[int]) -> tuple[dict[Group, set[int]], set[int]]:
+    """The results that must stay, as members of their groups, and the operands that these need.
+
+    A carry stays if anything that stays needs it in any step, or says what it was.
+    """
+    results = {name: {k for k, j in enumerate(places) if j in wanted} for name, places in groups.results.items()}
+    if results.get("recorded"):
+        results["carries"] |= {groups.recorded[k] for k in results["recorded"]}
+        results["count"] = set(range(len(groups.results["count"])))
+    taken = {i for g in range(len(node.subgraphs)) for i in groups.operands_of(g)}
+    carries = groups.operands.get("carries", range(0))
     while True:
-        needed = needed_inputs(body, sorted(carries))
-        wanted = carries | {i - b for i in needed if i >= b}
-        if wanted == carries:
-            break
-        carries = wanted
-    counted = a.counted and (bool(records) or count in kept)
-    of_condition = [i for i in range(c) if i in needed_by_condition]
-    of_body = [i for i in range(b) if i in needed]
-    ordered = sorted(carries)
-    places = [*of_condition, *(c + i for i in of_body), *(c + b + k for k in ordered)]
-    if len(places) == len(node.operands) and counted == a.counted and len(records) == len(a.recorded):
-        return None
-    new = replace(
-        a,
-        condition_constants=len(of_condition),
-        body_constants=len(of_body),
-        counted=counted,
-        recorded=tuple(ordered.index(a.recorded[k]) for k in records),
-        shared=_with_places(a, places),
-    )
-    test = rearranged(builder, condition, [*of_condition, *(c + k for k in ordered)], [0])
-    step = rearranged(builder, body, [*of_body, *(b + k for k in ordered)], ordered)
-    results = [*ordered, *([count] if counted else []), *(first_record + k for k in records)]
-    return node._replace(attributes=new, subgraphs=(test, step)), places, results
+        kept = set(range(len(node.operands))) - taken
+        for g, graph in enumerate(node.subgraphs):
+            operands_of = groups.operands_of(g)
+            kept |= {operands_of[n] for n in needed_inputs(graph, _outputs(groups, g, results))}
+        kept |= {carries[k] for k in results.get("carries", ())}
+        needed = {k for k, i in enumerate(carries) if i in kept}
+        if needed <= results.get("carries", set()):
+            return results, kept
+        results["carries"] |= needed
+
+
+def _outputs(groups: Groups, g: int, results: dict[Group, set[int]]) -> list[int]:
+    """The outputs of a graph that become these results, or that become none and say how to go on."""
+    outputs: list[int] = []
+    for name, places in groups.outputs[g].items():
+        outputs += [places[k] for k in sorted(results[name])] if name in results else places
+    return outputs

@@ -7,66 +7,63 @@ product. Runs once the request's batch is in place.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
-from gradwire_engine.attributes import Axes, Replay, Scan
+from gradwire_engine.attributes import Axes, Rowwise
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.ops.control.operands import emit, groups_of, in_order
+from gradwire_engine.passes.rewrite import rewrite
 from gradwire_engine.value import Value
 
 
 def sum_rows(graph: Graph) -> Graph:
     """`graph` with such sums inside its loops."""
-    inside = _sums(graph)
-    if not inside:
+    summed = _summed(graph)
+    if not summed:
         return graph
-    builder = GraphBuilder()
-    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
-    for first, node in graph.numbered():
-        operands = [values[n] for n in node.operands]
-        here = [k for k in range(_count(node)) if first + len(node.results) - _count(node) + k in inside]
-        if here:
-            assert isinstance(node.attributes, Scan | Replay)
-            wider = replace(node.attributes, row_sums=tuple(sorted({*node.attributes.row_sums, *here})))
-            values.extend(builder.emit_all(node.op, operands, wider, node.subgraphs))
-        elif node.op.name == "sum" and node.operands[0] in inside:
-            values.append(operands[0])
-        else:
-            values.extend(builder.copy(node, operands))
-    return builder.finish([values[n] for n in graph.outputs], graph.output_names)
+
+    def rule(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
+        if node.op.name == "sum" and node.operands[0] in summed:
+            return operands
+        if not node.subgraphs:
+            return None
+        groups = groups_of(node)
+        sums = zip(groups.results.get("sums", ()), groups.over_rows, strict=True)
+        over_rows = [before or first + j in summed for j, before in sums]
+        if over_rows == groups.over_rows:
+            return None
+        return in_order(emit(builder, node.op, node.attributes, groups.all(operands), node.subgraphs, over_rows))
+
+    return rewrite(graph, rule)
 
 
-def _count(node: Node) -> int:
-    """The number of sums, which are the last results; 0 for loops that return something after them."""
-    a = node.attributes
-    if isinstance(a, Replay) or (isinstance(a, Scan) and not a.snapshots):
-        return a.sums
-    return 0
-
-
-def _sums(graph: Graph) -> set[int]:
+def _summed(graph: Graph) -> set[int]:
     """The sums over steps that are used in sums over all their row axes only."""
-    found: dict[int, int] = {}  # value -> row axes
-    for first, node in graph.numbered():
-        a = node.attributes
-        if isinstance(a, Scan | Replay) and a.row_axes and not a.batched:
-            start = first + len(node.results) - _count(node)
-            found.update({start + k: a.row_axes for k in range(_count(node)) if k not in a.row_sums})
-    used: set[int] = set()
+    sums = _sums_by_row(graph)
+    summed: set[int] = set()
     others = set(graph.outputs)
     for node in graph.nodes:
         for n in node.operands:
-            axes = found.get(n)
-            if axes is None:
-                continue
-            if _is_sum_over(node, axes):
-                used.add(n)
-            else:
-                others.add(n)
-    return used - others
+            if n in sums:
+                (summed if _is_sum_over(node, sums[n]) else others).add(n)
+    return summed - others
+
+
+def _sums_by_row(graph: Graph) -> Mapping[int, int]:
+    """The sums over steps that are not yet sums over the rows, and how many row axes they have."""
+    sums: dict[int, int] = {}
+    for first, node in graph.numbered():
+        if not isinstance(node.attributes, Rowwise) or node.attributes.batched:
+            continue
+        groups = groups_of(node)
+        if groups.row_axes and not groups.results.get("positions"):
+            positions = groups.results.get("sums", ())
+            pairs = zip(positions, groups.over_rows, strict=True)
+            sums.update({first + j: groups.row_axes for j, over_rows in pairs if not over_rows})
+    return sums
 
 
 def _is_sum_over(node: Node, axes: int) -> bool:
-    wanted: Sequence[int] = tuple(range(axes))
-    return node.op.name == "sum" and isinstance(node.attributes, Axes) and node.attributes.axes == wanted
+    leading: Sequence[int] = tuple(range(axes))
+    return node.op.name == "sum" and isinstance(node.attributes, Axes) and node.attributes.axes == leading

@@ -1,0 +1,161 @@
+"""The two halves of a node of values and tangents, as `linearize` tells them apart: its values, and what is linear.
+
+Neither half passes intermediate values of a graph to the other. The linear half computes again what it needs, from the
+operands and, in a loop, from the carries with which each step began: the primal half returns these, its *tapes*, and
+the linear half takes them as stacked operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from gradwire_engine.graph import Graph, Node
+from gradwire_engine.op import Halves, PrimalPart
+from gradwire_engine.ops.control.bodies import dependent_outputs, needed_inputs, rearranged
+from gradwire_engine.ops.control.operands import Group, Groups, Operand, by_group, emit, groups_of, in_order
+from gradwire_engine.value import Builder, Value
+
+
+class Linear(NamedTuple):
+    """What is linear in a node: inputs of its last graph, and outputs; carries that become so by a step included."""
+
+    inputs: list[bool]
+    outputs: list[bool]
+
+    @staticmethod
+    def of(node: Node, groups: Groups, operands: Sequence[bool]) -> Linear:
+        """If it is linear in these operands."""
+        linear = by_group(groups.operands, operands)
+        while True:
+            inputs = [flag for name in groups.inputs[-1] for flag in linear[name]]
+            by_graph = [dependent_outputs(node.subgraphs[g], inputs) for g in groups.steps]
+            outputs = by_group(groups.outputs[-1], [any(flags) for flags in zip(*by_graph, strict=True)])
+            if "carries" in outputs:
+                before = linear["carries"]
+                outputs["carries"] = [a or b for a, b in zip(before, outputs["carries"], strict=True)]
+                if outputs["carries"] != before:
+                    linear["carries"] = outputs["carries"]
+                    continue
+            return Linear(inputs, [flag for group in outputs.values() for flag in group])
+
+
+def linear_results(node: Node, linear: Sequence[bool]) -> Sequence[bool]:
+    """Which results are linear, if these operands are."""
+    groups = groups_of(node)
+    outputs = by_group(groups.outputs[-1], Linear.of(node, groups, linear).outputs)
+    flags: list[bool] = []
+    for name, positions in groups.results.items():
+        if name == "recorded":
+            flags += [outputs["carries"][k] for k in groups.recorded]
+        else:
+            flags += outputs.get(name, [False] * len(positions))
+    return flags
+
+
+def divide(node: Node, linear: Sequence[bool], primal_part: PrimalPart) -> Halves:
+    """The halves of a node that is linear in some operands, where both are nodes of its own kind."""
+    division = _Division(node, linear, primal_part)
+    return Halves(division.primal, division.needed(linear), division.linear)
+
+
+class _Division:
+    """What goes where: inputs of the graphs and outputs, by position; an input's operand is `_operands_of[input]`."""
+
+    def __init__(self, node: Node, linear: Sequence[bool], primal_part: PrimalPart) -> None:
+        self._node, self._primal_part = node, primal_part
+        self._groups = groups = groups_of(node)
+        self._flags = flags = Linear.of(node, groups, linear)
+        inputs = groups.inputs[-1]
+        self._operands_of = groups.operands_of(len(node.subgraphs) - 1)
+        self._direct = {name: places for name, places in groups.operands.items() if name not in inputs}
+        self._primal_outputs = [j for j, moves in enumerate(flags.outputs) if not moves]
+        self._linear_outputs = [j for j, moves in enumerate(flags.outputs) if moves]
+        needed = set[int]().union(*(needed_inputs(graph, self._linear_outputs) for graph in node.subgraphs))
+        carries = inputs.get("carries", range(0))
+        self._taped = [i for i in carries if i in needed and not flags.inputs[i]]
+        self._kept = {
+            name: [i for i in positions if flags.inputs[i] or (i in needed and i not in carries)]
+            for name, positions in inputs.items()
+        }
+        self._witness = self._row_witness()
+        if self._witness is not None:
+            self._kept["stacked" if self._witness in inputs.get("stacked", ()) else "constants"].append(self._witness)
+
+    def _row_witness(self) -> int | None:
+        """An input with rows, where the linear half needs none that has them: it tells how many there are."""
+        shared = self._groups.shared
+        given = [*(operand for places in self._direct.values() for operand in places)]
+        given += [self._operands_of[i] for inputs in self._kept.values() for i in inputs]
+        if not self._groups.row_axes or self._taped or not all(operand in shared for operand in given):
+            return None
+        return next(i for i, operand in enumerate(self._operands_of) if operand not in shared)
+
+    def needed(self, linear: Sequence[bool]) -> frozenset[int]:
+        """The operands that the linear half takes, besides those that are linear."""
+        inputs = {i for each in self._kept.values() for i in each}
+        operands = {self._operands_of[i] for i in inputs}
+        return frozenset(
+            [*(operand for places in self._direct.values() for operand in places)]
+            + [operand for operand in operands if not linear[operand]]
+        )
+
+    def _given(
+        self, operands: Sequence[Value | None], kept: Mapping[Group, Sequence[int]]
+    ) -> dict[Group, list[Operand]]:
+        """The operands of some inputs, and those that no graph takes."""
+        return {name: self._groups.pick(operands, places) for name, places in self._direct.items()} | {
+            name: self._groups.pick(operands, [self._operands_of[i] for i in inputs]) for name, inputs in kept.items()
+        }
+
+    def _sums(self, outputs: Sequence[int]) -> list[bool]:
+        """Of the sums among some outputs, whether each is one over the rows, too."""
+        sums = zip(self._groups.results.get("sums", ()), self._groups.over_rows, strict=True)
+        return [over_rows for j, over_rows in sums if j in outputs]
+
+    def primal(self, builder: Builder, operands: Sequence[Value | None]) -> tuple[list[Value | None], list[Value]]:
+        """The results that are not linear, and the tapes."""
+        node, groups, outputs = self._node, self._groups, self._primal_outputs
+        results: list[Value | None] = [None] * len(node.results)
+        if not outputs and not self._taped:
+            return results, []
+        known = {
+            name: [i for i in positions if not self._flags.inputs[i]] for name, positions in groups.inputs[-1].items()
+        }
+        parts = [self._primal_part(graph, self._flags.inputs, outputs) for graph in node.subgraphs]
+        if "carries" in known:
+            parts = [
+                self._with_tapes(builder.fresh(), part, [i for each in known.values() for i in each]) for part in parts
+            ]
+        made = emit(builder, node.op, node.attributes, self._given(operands, known), parts, self._sums(outputs))
+        tapes: list[Value] = []
+        for name, positions in groups.results.items():
+            kept = [j for j in positions if j in outputs]
+            for j, value in zip(kept, made[name], strict=False):
+                results[j] = value
+            tapes += made[name][len(kept) :]
+        return results, tapes
+
+    def _with_tapes(self, inner: Builder, part: Graph, known: Sequence[int]) -> Graph:
+        """The primal part of a step, which returns the carries that it began with after its other stacked outputs."""
+        values = [inner.input(one.name, one.type) for one in part.inputs]
+        begun = dict(zip(known, values, strict=True))
+        made = dict(zip(self._primal_outputs, inner.inline(part, values), strict=True))
+        outputs: list[Value] = []
+        for name, positions in self._groups.outputs[-1].items():
+            outputs += [made[j] for j in positions if j in made]
+            outputs += [begun[i] for i in self._taped] if name == "stacked" else []
+        return inner.finish(outputs)
+
+    def linear(self, builder: Builder, operands: Sequence[Value | None], residuals: Sequence[Value]) -> list[Value]:
+        """The results that are linear."""
+        node, outputs = self._node, self._linear_outputs
+        if not outputs:
+            return []
+        given = self._given(operands, self._kept)
+        if self._taped:
+            given["stacked"] += [Operand(tape) for tape in residuals]
+        inputs = [*(i for each in self._kept.values() for i in each), *self._taped]
+        graphs = [rearranged(builder, graph, inputs, outputs) for graph in node.subgraphs]
+        made = emit(builder, node.op, node.attributes, given, graphs, self._sums(outputs))
+        return in_order(made)
