@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 _MOST_CHARACTERS: Final = 4096  # of a packed message
 
@@ -57,8 +56,7 @@ class RowFailed(EngineError):
     reason = "MAX_STEPS_EXCEEDED"
 
 
-@dataclass(frozen=True, slots=True)
-class RowFailure:
+class RowFailure(NamedTuple):
     """A row of a batch that has no result, and why. Executors, processes and the wire all speak of it in this form."""
 
     row: int

@@ -7,7 +7,6 @@ Nothing here looks at a graph or computes; the work is linear in the number of i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from gradwire._version import __version__
@@ -132,7 +131,7 @@ class ReadyProgram:
 
 def _failures_within(result: TaskResult, start: int, end: int) -> list[RowFailure]:
     """The failed rows of one job, numbered from its first row."""
-    return [replace(failure, row=failure.row - start) for failure in result.row_errors if start <= failure.row < end]
+    return [failure._replace(row=failure.row - start) for failure in result.row_errors if start <= failure.row < end]
 
 
 def _too_many_rows_failed(result: TaskResult) -> Refusal:

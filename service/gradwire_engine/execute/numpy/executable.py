@@ -8,7 +8,6 @@ the plan's bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -101,7 +100,7 @@ def _failures(context: Context, rows: int) -> list[RowFailure]:
     of_all = context.failures.pop(ALL_ROWS, None)
     if of_all is not None:
         for row in range(rows):
-            context.failures.setdefault(row, replace(of_all, row=row))
+            context.failures.setdefault(row, of_all._replace(row=row))
     return [context.failures[row] for row in sorted(context.failures)]
 
 
