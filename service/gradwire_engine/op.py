@@ -293,7 +293,9 @@ def record_of(op: Operation) -> Op:
 
 def op_of(node: Node) -> Op:
     """The whole record of a node's op."""
-    return record_of(node.op)
+    op = node.op
+    assert isinstance(op, Op)
+    return op
 
 
 Array = np.ndarray

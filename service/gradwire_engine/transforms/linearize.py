@@ -109,21 +109,25 @@ class _Cut:
         self.further: dict[int, list[Value]] = {}
         """Residuals that are no values of the joint graph, by node."""
         for first, node in joint.numbered():
-            operands = [kinds[n] for n in node.operands]
-            kinds.extend(_result_kinds(node, operands))
-            self._extend(first, node, [kind == _LINEAR for kind in operands])
+            kind = max([kinds[n] for n in node.operands], default=_CONSTANT)
+            if node.subgraphs and kind == _LINEAR:
+                self._divide(first, node)
+                continue
+            kinds.extend([kind] * len(node.results))
+            if kind == _LINEAR:
+                self.primal.extend([None] * len(node.results))
+            else:
+                self.primal.extend(self.forward.copy(node, [_known(self.primal[n]) for n in node.operands]))
 
-    def _extend(self, first: int, node: Node, linear: Sequence[bool]) -> None:
+    def _divide(self, first: int, node: Node) -> None:
+        """A node that may have results of both kinds."""
         rule = op_of(node).derivative
-        operands = [self.primal[n] for n in node.operands]
-        if isinstance(rule, Structured) and any(linear):
-            self.halves[first] = halves = rule.divide(node, linear, primal_part)
-            results, self.further[first] = halves.primal(self.forward, operands)
-            self.primal.extend(results)
-        elif self.kinds[first] == _LINEAR:
-            self.primal.extend([None] * len(node.results))
-        else:
-            self.primal.extend(self.forward.copy(node, [_known(operand) for operand in operands]))
+        assert isinstance(rule, Structured)
+        linear = [self.kinds[n] == _LINEAR for n in node.operands]
+        self.kinds.extend([_LINEAR if moves else _PRIMAL for moves in rule.linear_results(node, linear)])
+        self.halves[first] = halves = rule.divide(node, linear, primal_part)
+        results, self.further[first] = halves.primal(self.forward, [self.primal[n] for n in node.operands])
+        self.primal.extend(results)
 
     def residuals(self, linear_outputs: Sequence[int]) -> list[int]:
         """The primal values that linear nodes use, in order of first use."""
@@ -137,16 +141,6 @@ class _Cut:
                 used.update({n: None for n in node.operands if kinds[n] == _PRIMAL})
         used.update({n: None for i in linear_outputs if kinds[n := joint.outputs[i]] == _PRIMAL})
         return list(used)
-
-
-def _result_kinds(node: Node, operands: Sequence[int]) -> list[int]:
-    """Whether each result of a node is constant, primal or linear."""
-    kind = max(operands, default=_CONSTANT)
-    rule = op_of(node).derivative
-    if kind == _LINEAR and isinstance(rule, Structured):
-        moves = rule.linear_results(node, [each == _LINEAR for each in operands])
-        return [_LINEAR if each else _PRIMAL for each in moves]
-    return [kind] * len(node.results)
 
 
 def _known(value: Value | None) -> Value:
