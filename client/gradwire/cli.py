@@ -87,12 +87,12 @@ def _complain(text: str, status: int) -> int:
 
 def _serve(arguments: Sequence[str]) -> int:
     try:
-        from gradwire_server import app
+        from gradwire_server.cli import main
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("gradwire"):
             raise
         return _complain(f"{_NEEDS_SERVICE} (missing: {error.name})", FAILED)
-    return app.main(list(arguments))
+    return main(list(arguments))
 
 
 def _demo(arguments: Sequence[str]) -> int:

@@ -14,7 +14,13 @@ what to do. `path` names the part of the program at fault, for example ``graph.n
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final
+
+_MOST_CHARACTERS: Final = 4096  # of a packed message
 
 
 class EngineError(Exception):
@@ -58,6 +64,21 @@ class RowFailure:
     row: int
     reason: str
     message: str
+
+    @staticmethod
+    def pack_all(failures: Sequence[RowFailure]) -> bytes:
+        """Failures as bytes, together where they differ in the row only; the end of an unreasonable message is lost."""
+        alike: dict[tuple[str, str], list[int]] = {}
+        for failure in failures:
+            alike.setdefault((failure.reason, failure.message[:_MOST_CHARACTERS]), []).append(failure.row)
+        return json.dumps([(*why, rows) for why, rows in alike.items()]).encode()
+
+    @staticmethod
+    def unpack_all(packed: bytes | memoryview) -> tuple[RowFailure, ...]:
+        """The failures that were packed, in the order of their rows; ValueError where the bytes are none."""
+        alike = json.loads(bytes(packed))
+        failures = [RowFailure(row, reason, message) for reason, message, rows in alike for row in rows]
+        return tuple(sorted(failures, key=attrgetter("row")))
 
 
 class LimitError(EngineError):

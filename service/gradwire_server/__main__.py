@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from gradwire_server.app import main
+from gradwire_server.cli import main
 
 sys.exit(main())

@@ -1,21 +1,29 @@
-"""How the server says no. One exception, raised wherever a request cannot go on, and turned into an answer by `status`.
+"""How the server says no: one exception, from whoever finds that a request cannot go on to the status of the call.
 
-The reason is one of the table in `status`; the message says what was got, what was expected and what to do. What
-another package refused keeps its reason: `from_engine`, `from_preparing` and `from_task` translate.
+A refusal is raised in the front or in a child. A child packs it, and the front raises what it unpacks: the same one.
+Its reason is one of the table in `rpc/status`; its message says what was got, what was expected and what to do. What
+the engine and the wire refuse is an EngineError until `from_engine` translates it, in either process.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final
 
 from gradwire_engine.errors import EngineError, LimitError
-from gradwire_server.config import OPTIONS, Limit, flag
-from gradwire_server.ipc.failures import limit_details
-from gradwire_server.ipc.messages import PrepareRefused, TaskFailed
+from gradwire_server.config.option import Limit, flag
+from gradwire_server.config.table import OPTIONS
 
 INTERNAL_MESSAGE = "internal error; the server's log says more under this request id"
 
+_PASSING: Final = frozenset({"QUEUE_FULL", "SERVER_DRAINING", "WORKER_LOST", "INTERNAL"})
+_MOST_CHARACTERS: Final = 4096  # of a packed text
+_MOST_LOG_CHARACTERS: Final = 16384
 
+
+@dataclass(eq=False, repr=False)
 class Refusal(Exception):
     """A request, or an item of a stream, that gets an error instead of an answer.
 
@@ -23,34 +31,43 @@ class Refusal(Exception):
     `retry_after` is in seconds, None where trying again here does not help. `log` never reaches a client.
     """
 
-    def __init__(
-        self,
-        reason: str,
-        message: str,
-        *,
-        details: Mapping[str, str] | None = None,
-        violations: Sequence[tuple[str, str]] = (),
-        retry_after: float | None = None,
-        log: str = "",
-    ) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-        self.message = message
-        self.details: Mapping[str, str] = details or {}
-        self.violations = tuple(violations)
-        self.retry_after = retry_after
-        self.log = log
+    reason: str
+    message: str
+    details: Mapping[str, str] = field(default_factory=dict, kw_only=True)
+    violations: Sequence[tuple[str, str]] = field(default=(), kw_only=True)
+    retry_after: float | None = field(default=None, kw_only=True)
+    log: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__init__(f"{self.reason}: {self.message}")
+        self.violations = tuple([(path, what) for path, what in self.violations])
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether a program that was refused so would be refused again: the refusal may be remembered."""
+        return self.reason not in _PASSING
 
     def copy(self) -> Refusal:
         """An exception of its own for each thread that raises it."""
-        return Refusal(
-            self.reason,
-            self.message,
-            details=self.details,
-            violations=self.violations,
-            retry_after=self.retry_after,
-            log=self.log,
+        return replace(self)
+
+    def pack(self) -> list[bytes]:
+        """The refusal as bytes. The end of a text of unreasonable length is lost, of a log the beginning."""
+        cut = replace(
+            self,
+            message=self.message[:_MOST_CHARACTERS],
+            violations=[(path[:_MOST_CHARACTERS], what[:_MOST_CHARACTERS]) for path, what in self.violations],
+            log=self.log[-_MOST_LOG_CHARACTERS:],
         )
+        return [json.dumps(asdict(cut)).encode()]
+
+    @staticmethod
+    def unpack(packed: bytes | memoryview) -> Refusal:
+        """The refusal that was packed; ValueError where the bytes are none."""
+        try:
+            return Refusal(**json.loads(bytes(packed)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"not a refusal: {error}") from None
 
 
 def over_limit(
@@ -66,35 +83,19 @@ def internal(log: str = "") -> Refusal:
     return Refusal("INTERNAL", INTERNAL_MESSAGE, log=log)
 
 
+def draining() -> Refusal:
+    """The server is about to end."""
+    return Refusal("SERVER_DRAINING", "the server is shutting down; use another one")
+
+
 def from_engine(error: EngineError) -> Refusal:
-    """What the engine or the wire refused."""
-    details = {}
+    """What the engine or the wire refused: its reason, its path as a violation, and its limit by the option's name."""
+    details: Mapping[str, str] = {}
     if isinstance(error, LimitError):
-        details = limit_details(name=error.name, limit=error.limit, unit=error.unit, value=error.value)
-    return _translated(error.reason, error.message, error.path, details)
-
-
-def from_preparing(error: PrepareRefused) -> Refusal:
-    """Why a program was not prepared."""
-    refusal = _translated(error.reason, error.message, error.path, error.details, error.log)
-    refusal.retry_after = error.retry_after
-    return refusal
-
-
-def from_task(error: TaskFailed) -> Refusal:
-    """Why a task has no result."""
-    return _translated(error.reason, error.message, error.path, error.details, error.log)
-
-
-def _translated(reason: str, message: str, path: str, details: Mapping[str, str], log: str = "") -> Refusal:
-    if reason == "INTERNAL":
-        return internal(log)
-    known = dict(details)
-    if "name" in known:
-        field = known["name"].replace("-", "_")
-        known["name"] = field.replace("_", "-")
-        if field in OPTIONS:
-            known["setting"] = flag(field)
-    violations = [(path, message)] if path else []
-    text = f"{path}: {message}" if path else message
-    return Refusal(reason, text, details=known, violations=violations, log=log)
+        option = error.name.replace("-", "_")
+        setting = flag(option) if option in OPTIONS else ""
+        details = Limit(error.name, error.limit, error.unit, setting).details(error.value)
+    if not error.path:
+        return Refusal(error.reason, error.message, details=details)
+    message = f"{error.path}: {error.message}"
+    return Refusal(error.reason, message, details=details, violations=[(error.path, error.message)])

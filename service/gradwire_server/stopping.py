@@ -25,13 +25,13 @@ class Stop:
     def on_signals(self) -> None:
         """Stop on SIGTERM and SIGINT; the second one ends the process at once."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for one in _SIGNALS:
-            signal.signal(one, self._signalled)
+        for number in _SIGNALS:
+            signal.signal(number, self._signalled)
 
-    def _signalled(self, number: int, frame: object) -> None:
-        for one in _SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
-        self._reason = signal.Signals(number).name
+    def _signalled(self, received: int, frame: object) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        self._reason = signal.Signals(received).name
 
     def on_end_of(self, descriptor: int) -> None:
         """Stop when the other end of this pipe is closed."""

@@ -16,6 +16,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,7 +121,8 @@ def main() -> None:
     options = parser.parse_args()
     calls: dict[str, int] = {}
     pairs: dict[str, list[Pair]] = {}
-    for _ in range(options.sessions):
+    for session in range(options.sessions):
+        print(f"session {session + 1} of {options.sessions}", file=sys.stderr, flush=True)
         with running(options.before.resolve()) as before, running(options.after.resolve()) as after:
             cases = [case for case in before.hello["cases"] if options.only in case]
             for case, pair in measure(before, after, options.rounds, cases, calls):

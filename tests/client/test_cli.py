@@ -147,9 +147,9 @@ def test_a_service_that_cannot_be_reached_is_a_failure(capsys: pytest.CaptureFix
 
 
 def test_serve_hands_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = pytest.importorskip("gradwire_server.app")
+    server = pytest.importorskip("gradwire_server.cli")
     given: list[Any] = []
-    monkeypatch.setattr(app, "main", lambda arguments: (given.append(arguments), 7)[1])
+    monkeypatch.setattr(server, "main", lambda arguments: (given.append(arguments), 7)[1])
     assert cli.main(["serve", "--listen", "unix:/x", "--workers", "3"]) == 7
     assert given == [["--listen", "unix:/x", "--workers", "3"]]
 

@@ -16,8 +16,8 @@ import pytest
 import gradwire as gw
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, service_pb2, tensor_pb2
 
-SOON_SECONDS = 5.0
-"""A second of the service's time, and room for a busy machine."""
+SOON_SECONDS = 30.0
+"""Half of what a client waits by default: no error comes from waiting. Far above what a busy machine takes for any."""
 
 FLOAT = tensor_pb2.TensorType(dtype=tensor_pb2.DTYPE_FLOAT64)
 
@@ -170,7 +170,7 @@ def test_a_server_that_is_gone() -> None:
 
 
 def test_nobody_listens() -> None:
-    with gw.connect("unix:/nowhere/at/all", timeout=1.0):
+    with gw.connect("unix:/nowhere/at/all", timeout=60.0):
         start = time.perf_counter()
         with pytest.raises(gw.GradwireError):
             gw.remote(lambda x: x)(1.0)

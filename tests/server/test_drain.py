@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.kit.server.live import GRADIENT, Client, Failed, Live, slow_program
-from tests.server.rpc.test_streams import Stream, evaluate, gradient, reason_of, value_of
+from tests.kit.server.processes import ServerProcess
+from tests.kit.server.streams import Stream, evaluate, gradient, reason_of, value_of
 
-from gradwire._version import __version__
 from gradwire.wire.responses import Evaluated
-from gradwire_server.rpc.health import SERVICE
+from gradwire.wire.service import SERVICE
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ class Drain(threading.Thread):
 
 def status(live: Live, service: str) -> int:
     stub = health_pb2_grpc.HealthStub(live.client.channel)
-    return int(stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status)
+    return int(stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60).status)
 
 
 def test_what_was_accepted_is_answered_and_nothing_new_is_taken(live: Live) -> None:
     with live.workers_held():
         waiting = Caller(live.client)
         live.wait_until(lambda: live.server.dispatcher.queued_requests == 1)
-        drain = Drain(live, 20.0)
+        drain = Drain(live, 60.0)
         live.wait_until(lambda: live.server.admission.is_draining)
         assert status(live, SERVICE) == health_pb2.HealthCheckResponse.NOT_SERVING
         assert status(live, "") == health_pb2.HealthCheckResponse.SERVING
@@ -78,8 +78,8 @@ def test_what_was_accepted_is_answered_and_nothing_new_is_taken(live: Live) -> N
         assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "SERVER_DRAINING")
         assert "grpc-retry-pushback-ms" not in caught.value.trailers
         assert waiting.outcome is None
-    waiting.join(20)
-    drain.join(20)
+    waiting.join(60)
+    drain.join(60)
     assert isinstance(waiting.outcome, Evaluated)
     assert drain.is_done
 
@@ -89,13 +89,13 @@ def test_items_that_have_not_begun_are_answered_so_and_the_stream_ends_so(live: 
     with live.workers_held():
         stream.send(*[gradient(number, 0.5) for number in range(5)])
         live.wait_until(lambda: live.server.dispatcher.queued_requests == 5)
-        drain = Drain(live, 20.0)
+        drain = Drain(live, 60.0)
         answers = stream.answers(5)
         assert {reason_of(answer) for answer in answers.values()} == {"SERVER_DRAINING"}
         with pytest.raises(Failed) as caught:
             stream.answer()
         assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "SERVER_DRAINING")
-    drain.join(20)
+    drain.join(60)
     assert drain.is_done
     stream.close()
 
@@ -106,11 +106,11 @@ def test_items_that_run_are_answered(live: Live) -> None:
     stream = Stream(live)
     stream.send(evaluate(1, 1.0, program=slow))
     live.wait_until(lambda: live.counted("gradwire_workers", state="busy") == 1)
-    drain = Drain(live, 20.0)
+    drain = Drain(live, 60.0)
     assert value_of(stream.answer()[1]) == 1.0
     with pytest.raises(Failed, match="SERVER_DRAINING"):
         stream.answer()
-    drain.join(20)
+    drain.join(60)
     assert drain.is_done
     stream.close()
 
@@ -121,8 +121,8 @@ def test_a_drain_that_takes_too_long_ends_and_says_so(live: Live) -> None:
         live.wait_until(lambda: live.server.dispatcher.queued_requests == 1)
         held = Drain(live, 0.05)
         live.wait_until(lambda: waiting.outcome is not None or not held.is_alive())
-    held.join(20)
-    waiting.join(20)
+    held.join(60)
+    waiting.join(60)
     assert held.is_done is False
     assert waiting.outcome is not None
 
@@ -130,46 +130,12 @@ def test_a_drain_that_takes_too_long_ends_and_says_so(live: Live) -> None:
 # Processes
 
 
-class Process:
-    """`gradwire serve` as a process of its own."""
-
-    def __init__(self, *options: str, pass_fds: tuple[int, ...] = ()) -> None:
-        command = [sys.executable, "-m", "gradwire_server", "--workers", "2", *options]
-        small = ["--worker-memory", "256MiB", "--prepare-memory", "256MiB"]
-        self.process = subprocess.Popen(
-            [*command, *small], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds
-        )
-
-    def ready(self) -> dict[str, str]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        name, version, ready, *addresses = line.split()
-        assert (name, version, ready) == ("gradwire", __version__, "ready")
-        return dict(one.split("=", 1) for one in addresses)
-
-    def wait(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=60)
-        return self.process.returncode, out, err
-
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing is left of it, also where a test fails."""
-        self.process.kill()
-        self.process.communicate()
-
-    def children(self) -> list[int]:
-        listed = Path(f"/proc/{self.process.pid}/task")
-        return [int(pid) for task in listed.iterdir() for pid in (task / "children").read_text().split()]
-
-
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @linux_only
 def test_sigterm_ends_a_busy_server_in_order() -> None:
-    with Process("--listen", "127.0.0.1:0", "--http-listen", "") as server:
+    with ServerProcess("--listen", "127.0.0.1:0", "--http-listen", "") as server:
         addresses = server.ready()
         assert addresses["http"] == "-"
         client = Client(addresses["grpc"])
@@ -209,7 +175,7 @@ def test_a_private_server_ends_when_its_parent_does(tmp_path: Path) -> None:
     read, write = os.pipe()
     path = tmp_path / "socket"
     options = "--listen", f"unix:{path}", "--http-listen", "", "--parent-fd", str(read)
-    with Process(*options, pass_fds=(read,)) as server:
+    with ServerProcess(*options, pass_fds=(read,)) as server:
         os.close(read)
         assert server.ready()["grpc"] == f"unix:{path}"
         client = Client(f"unix:{path}")
@@ -224,19 +190,19 @@ def test_a_private_server_ends_when_its_parent_does(tmp_path: Path) -> None:
 
 def test_an_address_in_use_is_one_line_and_status_1(tmp_path: Path) -> None:
     taken = f"unix:{tmp_path / 'socket'}"
-    with Process("--listen", taken, "--http-listen", "127.0.0.1:0") as first:
+    with ServerProcess("--listen", taken, "--http-listen", "127.0.0.1:0") as first:
         addresses = first.ready()
         for options in (("--listen", taken, "--http-listen", ""), ("--listen", addresses["http"], "--http-listen", "")):
-            code, out, err = Process(*options).wait()
+            code, out, err = ServerProcess(*options).wait()
             assert (code, out) == (1, "")
             assert err.count("\n") == 1
             assert "in use" in err
-        code, out, err = Process("--listen", "127.0.0.1:0", "--http-listen", addresses["http"]).wait()
+        code, out, err = ServerProcess("--listen", "127.0.0.1:0", "--http-listen", addresses["http"]).wait()
         assert (code, out, err.count("\n")) == (1, "", 1)
         with grpc.insecure_channel(taken) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             assert (
-                stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.SERVING
+                stub.Check(health_pb2.HealthCheckRequest(), timeout=60).status == health_pb2.HealthCheckResponse.SERVING
             )
         first.process.terminate()
         assert first.wait()[0] == 0

@@ -10,12 +10,13 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tests.kit.server.exposition import parsed
 from tests.kit.server.live import GRADIENT, Client, Live, slow_program
-from tests.server.observe.test_metrics import parsed
-from tests.server.test_drain import Process
+from tests.kit.server.processes import ServerProcess
 
 CALLERS = 64
 TWO_MILLISECONDS = slow_program(96, 4096)
@@ -70,21 +71,38 @@ class Callers:
             assert not thread.is_alive()
 
 
+def scraped(address: str) -> dict[Any, float]:
+    """The metrics of a server, as Prometheus reads them."""
+    with urllib.request.urlopen(address, timeout=60) as response:
+        return parsed(response.read())
+
+
+def large_batches(metrics: dict[Any, float]) -> float:
+    """How many batches had more than four requests."""
+    return metrics["gradwire_batch_requests_count", ()] - metrics["gradwire_batch_requests_bucket", (("le", "4.0"),)]
+
+
 def test_everyone_gets_their_own_rows_and_batches_merge() -> None:
-    """The server is a process of its own: in one with 64 callers, they would be what everyone waits for."""
-    with Process("--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0") as server:
+    """The server is a process of its own: in one with 64 callers, they would be what everyone waits for.
+
+    How many requests a batch has, and how much work seems to wait, depends on the machine; that batches become large,
+    and that nobody gets what is another's, does not.
+    """
+    options = "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--max-queued-seconds", "600"
+    with ServerProcess(*options) as server:
         addresses = server.ready()
         client = Client(addresses["grpc"])
         client.evaluate([1.0], program=TWO_MILLISECONDS, rows=1)
+        metrics = f"http://{addresses['http']}/metrics"
         with Callers(client, TWO_MILLISECONDS, 1) as callers:
             Live.wait_until(lambda: min(callers.calls) >= 10 or bool(callers.failures))
-        with urllib.request.urlopen(f"http://{addresses['http']}/metrics", timeout=10) as response:
-            found = parsed(response.read())
+            Live.wait_until(lambda: large_batches(scraped(metrics)) > 0 or bool(callers.failures))
+        found = scraped(metrics)
         client.close()
         server.process.terminate()
         assert server.wait()[0] == 0
         assert not callers.failures
-        assert found["gradwire_batch_requests_sum", ()] / found["gradwire_batch_requests_count", ()] >= 4
+        assert found["gradwire_batch_requests_sum", ()] == sum(callers.calls) + 1
         assert found["gradwire_requests_total", (("code", "OK"), ("mode", "value"))] == sum(callers.calls) + 1
         assert (found["gradwire_pending_requests", ()], found["gradwire_pending_seconds", ()]) == (0, 0)
 
@@ -100,6 +118,7 @@ def worker_processes() -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.timeout(900)  # twenty workers are started, one after the other
 def test_workers_killed_under_load_lose_nothing(live: Live) -> None:
     live.client.evaluate([1.0], [1.0], program=GRADIENT, rows=1)
     rng = random.Random(0)

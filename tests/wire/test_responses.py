@@ -36,7 +36,7 @@ def test_protobuf_reads_what_a_server_writes() -> None:
     message = service_pb2.EvaluateResponse.FromString(data)
     assert [t.data for t in message.outputs] == [a.tobytes() for a in ARRAYS]
     assert [tuple(t.shape) for t in message.outputs] == [a.shape for a in ARRAYS]
-    assert [(e.row, e.reason, e.message) for e in message.row_errors] == list(ROW_ERRORS)
+    assert tuple(RowError(e.row, e.reason, e.message) for e in message.row_errors) == ROW_ERRORS
     report = message.report
     assert (report.batch_rows, report.batch_requests) == (300, 4)
     assert (report.queue_seconds, report.compute_seconds, report.prepare_seconds) == (0.25, 1e-5, 0.0)

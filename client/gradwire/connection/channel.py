@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gradwire.wire.service import SERVICE
+
 FORK_VARIABLE: Final = "GRPC_ENABLE_FORK_SUPPORT"
 _WAS_IMPORTED: Final = "grpc" in sys.modules
 if not _WAS_IMPORTED:
@@ -28,7 +30,6 @@ import grpc as grpc  # noqa: E402  # the other modules take it from here, and so
 FORKS: Final = os.environ.get(FORK_VARIABLE, "").lower() in ("1", "true", "yes", "on")
 """Whether gRPC survives a fork of this process."""
 
-SERVICE: Final = "gradwire.v1.GradientService"
 _SERVICE_CONFIG: Final = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],

@@ -18,6 +18,7 @@ from gradwire.wire.fields import BYTES, VARINT, bytes_field, encoded_varint, fie
 from gradwire.wire.requests import size_of
 from gradwire.wire.status import StatusDetails, decode_error
 from gradwire.wire.tensors import Buffer, read_array, tensor_head
+from gradwire_engine.errors import RowFailure
 from gradwire_engine.types import TensorType
 
 EXECUTORS: Final = {"": 0, "reference": 1, "native": 2}
@@ -27,12 +28,8 @@ _EXECUTOR_NAMES: Final = {number: name for name, number in EXECUTORS.items()}
 _SECONDS: Final = struct.Struct("<BdBdBd")
 
 
-class RowError(NamedTuple):
-    """A row that has no result while the others have."""
-
-    row: int
-    reason: str
-    message: str
+RowError = RowFailure
+"""A row that has no result while the others have, by the name of its message."""
 
 
 class RunReport(NamedTuple):
@@ -80,7 +77,8 @@ def evaluated_parts(
     for output in outputs:
         parts += output
     for error in row_errors:
-        parts.append(bytes_field(2, service_pb2.RowError(**error._asdict()).SerializeToString()) or header(2, 0))
+        message = service_pb2.RowError(row=error.row, reason=error.reason, message=error.message)
+        parts.append(bytes_field(2, message.SerializeToString()) or header(2, 0))
     content = _report(report)
     parts.append(header(3, len(content)) + content)
     return parts

@@ -3,7 +3,7 @@
 All of it is a cache: a client that misses something sends it. Each store is bounded by bytes and by count, for each
 tenant by its share of both; the least recently used goes first, that of the tenant which holds most. Nothing is ever
 kept under an id or digest that was not computed here from the bytes. All methods may be called from any thread; each is
-as quick as a dictionary, but for `Constants.add`, which hashes and copies what it is given.
+as quick as a dictionary, but for `ConstantStore.add`, which hashes and copies what it is given.
 
 A constant in use outlives its eviction: whoever uses it holds it, from `hold` to `drop`, and its memory file is closed
 after the last one.
@@ -15,12 +15,14 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from gradwire_engine.program import Layout
 from gradwire_engine.types import TensorType
+from gradwire_server.config.table import ServerConfig
 from gradwire_server.ipc.arena import memory_file, seal
-from gradwire_server.ipc.messages import Bytes, Constant
+from gradwire_server.ipc.records import Bytes
+from gradwire_server.processes.tasks import Constant
 from gradwire_server.refusal import Refusal
 
 SMALL_BYTES: Final = 64 << 10
@@ -48,24 +50,24 @@ class BoundedStore(Generic[Key, Value]):
         return sum(self._held.values())
 
     def __len__(self) -> int:
-        return sum([len(mine) for mine in self._entries.values()])
+        return sum([len(entries) for entries in self._entries.values()])
 
     def get(self, tenant: str, key: Key) -> Value | None:
         """What the tenant keeps under the key, now the most recently used."""
-        mine = self._entries.get(tenant)
-        entry = mine.get(key) if mine is not None else None
-        if mine is None or entry is None:
+        entries = self._entries.get(tenant)
+        entry = entries.get(key) if entries is not None else None
+        if entries is None or entry is None:
             return None
-        mine.move_to_end(key)
+        entries.move_to_end(key)
         return entry[0]
 
     def put(self, tenant: str, key: Key, value: Value, nbytes: int) -> list[Value]:
         """Keep a value, or a new size of one; what had to go for it, perhaps the value itself."""
         if nbytes > min(self._bounds[0], self._share[0]):
             return [value]
-        mine = self._entries.setdefault(tenant, OrderedDict())
-        _, before = mine.pop(key, (None, 0))
-        mine[key] = (value, nbytes)
+        entries = self._entries.setdefault(tenant, OrderedDict())
+        _, before = entries.pop(key, (None, 0))
+        entries[key] = (value, nbytes)
         self._held[tenant] = self._held.get(tenant, 0) + nbytes - before
         evicted = []
         while self._held[tenant] > self._share[0] or len(self._entries[tenant]) > self._share[1]:
@@ -82,14 +84,13 @@ class BoundedStore(Generic[Key, Value]):
         return value
 
 
-class Prepared(Protocol):
+class Ready(Protocol):
     """What is kept of a program in one layout: all that matters here is its size."""
 
-    @property
-    def prepared(self) -> Any: ...
+    plan_bytes: int
 
 
-Kept = TypeVar("Kept", bound=Prepared)
+Kept = TypeVar("Kept", bound=Ready)
 
 
 class _Program(Generic[Kept]):
@@ -101,27 +102,21 @@ class _Program(Generic[Kept]):
 
     @property
     def nbytes(self) -> int:
-        return len(self.data) + sum([len(one.prepared.plan) for one in self.layouts.values()])
+        return len(self.data) + sum([ready.plan_bytes for ready in self.layouts.values()])
 
 
-class Programs(Generic[Kept]):
-    """Programs by id, each with what was prepared of it; and, for a while, why others were refused."""
+class ProgramStore(Generic[Kept]):
+    """Programs by id, each with what was prepared of it; and, for a while, why others were refused.
 
-    def __init__(
-        self,
-        *,
-        max_bytes: int,
-        max_count: int,
-        tenant_share: float,
-        refusal_seconds: float,
-        clock: Callable[[], float],
-        on_evict: Callable[[], None] = lambda: None,
-    ) -> None:
+    The store calls `on_evict` for each program that goes.
+    """
+
+    def __init__(self, config: ServerConfig, *, clock: Callable[[], float], on_evict: Callable[[], None]) -> None:
         self._store: BoundedStore[str, _Program[Kept]] = BoundedStore(
-            max_bytes=max_bytes, max_count=max_count, tenant_share=tenant_share
+            max_bytes=config.program_store_bytes, max_count=config.max_programs, tenant_share=config.tenant_share
         )
         self._refusals: OrderedDict[tuple[str, Layout], tuple[Refusal, float]] = OrderedDict()
-        self._refusal_seconds = refusal_seconds
+        self._refusal_seconds = config.refusal_seconds
         self._clock = clock
         self._on_evict = on_evict
         self._lock = threading.Lock()
@@ -144,11 +139,11 @@ class Programs(Generic[Kept]):
             program = self._store.get(tenant, program_id)
             return None if program is None else program.data
 
-    def keep(self, tenant: str, program_id: str, data: bytes, layout: Layout, prepared: Kept) -> Kept:
+    def keep(self, tenant: str, program_id: str, data: bytes, layout: Layout, ready: Kept) -> Kept:
         """Keep what was prepared; what is kept already, if another thread was first."""
         with self._lock:
             program = self._store.get(tenant, program_id) or _Program(data)
-            kept = program.layouts.setdefault(layout, prepared)
+            kept = program.layouts.setdefault(layout, ready)
             while len(program.layouts) > _LAYOUTS:
                 program.layouts.popitem(last=False)
             evicted = self._store.put(tenant, program_id, program, program.nbytes)
@@ -180,40 +175,33 @@ class Programs(Generic[Kept]):
 class StoredConstant:
     """A constant: its bytes, or a sealed memory file. `users` and `is_kept` belong to the store."""
 
-    __slots__ = ("constant", "content", "digest", "is_kept", "nbytes", "type", "users")
+    __slots__ = ("content", "digest", "file", "is_kept", "nbytes", "type", "users")
 
     def __init__(self, digest: bytes, type: TensorType, data: Bytes) -> None:
         self.digest = digest
         self.type = type
         self.nbytes = len(data)
         self.content: bytes | None = None
-        self.constant: Constant | None = None
+        self.file: Constant | None = None
         if len(data) <= SMALL_BYTES:
             self.content = bytes(data)
         else:
-            self.constant = Constant(digest=digest, nbytes=len(data), fileno=_sealed(data))
+            self.file = Constant(digest=digest, nbytes=len(data), fileno=_sealed(data))
         self.users = 0
         self.is_kept = True
 
     def close(self) -> None:
         """Close the memory file, if there is one."""
-        if self.constant is not None:
-            os.close(self.constant.fileno)
+        if self.file is not None:
+            os.close(self.file.fileno)
 
 
-class Constants:
-    """Constants by digest. `on_evict(digest)` is called for each that goes and that a worker may have mapped."""
+class ConstantStore:
+    """Constants by digest. It calls `on_evict(digest)` for each that goes and that a worker may have mapped."""
 
-    def __init__(
-        self,
-        *,
-        max_bytes: int,
-        max_count: int,
-        tenant_share: float,
-        on_evict: Callable[[bytes], None] = lambda digest: None,
-    ) -> None:
+    def __init__(self, config: ServerConfig, *, on_evict: Callable[[bytes], None]) -> None:
         self._store: BoundedStore[bytes, StoredConstant] = BoundedStore(
-            max_bytes=max_bytes, max_count=max_count, tenant_share=tenant_share
+            max_bytes=config.constant_store_bytes, max_count=config.max_constants, tenant_share=config.tenant_share
         )
         self._on_evict = on_evict
         self._lock = threading.Lock()
@@ -227,11 +215,11 @@ class Constants:
     def hold(self, tenant: str, digest: bytes, type: TensorType) -> StoredConstant | None:
         """The constant, to be `drop`ped after use; None where none of that type and digest is known."""
         with self._lock:
-            found = self._store.get(tenant, digest)
-            if found is None or found.type != type:
+            constant = self._store.get(tenant, digest)
+            if constant is None or constant.type != type:
                 return None
-            found.users += 1
-            return found
+            constant.users += 1
+            return constant
 
     def add(self, tenant: str, digest: bytes, type: TensorType, data: Bytes) -> StoredConstant:
         """Keep a constant whose digest has been checked, and hold it as `hold` does."""
@@ -240,17 +228,17 @@ class Constants:
             if known is not None:
                 known.users += 1
                 return known
-        mine = StoredConstant(digest, type, data)
+        fresh = StoredConstant(digest, type, data)
         with self._lock:
             known = self._store.get(tenant, digest)
-            kept = known or mine
+            kept = known or fresh
             kept.users += 1
-            evicted = [] if known else self._store.put(tenant, digest, mine, mine.nbytes)
-            for one in evicted:
-                one.is_kept = False
-            closing = [one for one in evicted if not one.users]
-        if kept is not mine:
-            mine.close()
+            evicted = [] if known else self._store.put(tenant, digest, fresh, fresh.nbytes)
+            for constant in evicted:
+                constant.is_kept = False
+            closing = [constant for constant in evicted if not constant.users]
+        if kept is not fresh:
+            fresh.close()
         self._forget(evicted, closing)
         return kept
 
@@ -263,11 +251,11 @@ class Constants:
             constant.close()
 
     def _forget(self, evicted: list[StoredConstant], closing: list[StoredConstant]) -> None:
-        for one in evicted:
-            if one.constant is not None:
-                self._on_evict(one.digest)
-        for one in closing:
-            one.close()
+        for constant in evicted:
+            if constant.file is not None:
+                self._on_evict(constant.digest)
+        for constant in closing:
+            constant.close()
 
 
 def _sealed(data: Bytes) -> int:

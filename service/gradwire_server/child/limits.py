@@ -1,15 +1,13 @@
-"""What this machine gives us, and what we let our processes have.
+"""What a child process does to itself before anything else, and the environment that the front starts it in.
 
-First half: processors and memory as the cgroup limits them, not as the host has them (version 2, version 1, or none).
-Second half: for a child process to call on itself before it does anything else: outlive signals meant for the front,
-end with the front, and get MemoryError instead of more memory than it was promised.
+A child outlives signals that are meant for the front, ends with the front, and gets MemoryError instead of more memory
+than it was promised.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
-import math
 import os
 import resource
 import signal
@@ -38,91 +36,6 @@ EXIT_OUT_OF_MEMORY = 64
 
 _PR_SET_PDEATHSIG = 1
 _PROBE_BYTES = 64 << 20
-
-
-def available_processors(root: Path = Path("/")) -> int:
-    """How many processors this process may use: its affinity and its cgroup's quota, rounded up; at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        count = float(len(os.sched_getaffinity(0)))
-    else:
-        count = float(os.cpu_count() or 1)
-    for group in _cgroups("cpu", root):
-        quota, period = _cpu_quota(group)
-        if quota > 0 and period > 0:
-            count = min(count, quota / period)
-    return max(1, math.ceil(count))
-
-
-def _cpu_quota(group: Path) -> tuple[float, float]:
-    """Quota and period in microseconds; quota 0 where there is no limit."""
-    words = _read(group / "cpu.max").split()
-    if len(words) == 2:
-        return _number(words[0]), _number(words[1])
-    return _number(_read(group / "cpu.cfs_quota_us")), _number(_read(group / "cpu.cfs_period_us"))
-
-
-def available_memory(root: Path = Path("/")) -> int:
-    """How many bytes this process and its children may use together: the machine's, or less if a cgroup says so."""
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for group in _cgroups("memory", root):
-        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
-            value = _number(_read(group / name))
-            if value > 0:
-                limit = min(limit, int(value))
-    return limit
-
-
-def _cgroups(controller: str, root: Path) -> Iterator[Path]:
-    """The directories of the cgroups that this process is in and that limit `controller`, innermost first."""
-    mounts = dict(_cgroup_mounts(controller, root))
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = line.split(":", 2)
-        kind = controllers if controllers == "" else controller
-        if (controllers == "" or controller in controllers.split(",")) and kind in mounts:
-            mounted, at = mounts[kind]
-            inside = Path(path).relative_to(mounted) if Path(path).is_relative_to(mounted) else Path()
-            yield from (at / inside, *(at / parent for parent in inside.parents))
-
-
-def _cgroup_mounts(controller: str, root: Path) -> Iterator[tuple[str, tuple[Path, Path]]]:
-    """Where hierarchies are mounted: "" (version 2) or the controller, the cgroup mounted there, and the directory."""
-    for line in _read(root / "proc/self/mountinfo").splitlines():
-        before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(), (*after.split(maxsplit=2), "", "", "")[:3]
-        place = Path(fields[3]), root / fields[4].lstrip("/")
-        if kind == "cgroup2":
-            yield "", place
-        elif kind == "cgroup" and controller in options.split(","):
-            yield controller, place
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""
-
-
-def _number(text: str) -> float:
-    """The number, or 0 for none, for "max", and for the unlimited values -1 and 2^63 of cgroup version 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        return 0.0
-    return value if 0 < value < 1 << 62 else 0.0
-
-
-def raise_descriptor_limit() -> int:
-    """Raise this process's soft limit of open descriptors to the hard one; returns the limit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = hard if hard != resource.RLIM_INFINITY else 1 << 20
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        except (ValueError, OSError):
-            return soft
-        return wanted
-    return soft
 
 
 def child_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -202,7 +115,11 @@ def return_free_memory() -> None:
 
 def private_bytes() -> int:
     """Bytes of private writable memory, as RLIMIT_DATA counts them; elsewhere the largest resident size so far."""
-    for line in _read(Path("/proc/self/status")).splitlines():
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return _largest_resident_bytes()
+    for line in status.splitlines():
         if line.startswith("VmData:"):
             return int(line.split()[1]) << 10
     return _largest_resident_bytes()

@@ -1,5 +1,4 @@
-"""A preparing process: programs in, plans out. The front starts it:
-`python -m gradwire_server.child.preparer`.
+"""A preparer: programs in, plans out. The front starts it: `python -m gradwire_server.child.preparer`.
 
 Bytes from strangers are decoded, verified, transformed and optimised here and nowhere else, in a process that can be
 ended at its limits of memory and time. It keeps nothing between two programs, runs nothing, and never loads grpc.
@@ -8,7 +7,6 @@ ended at its limits of memory and time. It keeps nothing between two programs, r
 from __future__ import annotations
 
 import gc
-import json
 import sys
 import time
 import traceback
@@ -20,61 +18,54 @@ from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Layout, Limits
 from gradwire_server.child.limits import return_free_memory
 from gradwire_server.child.start import enter, say_ready, serve_until_the_end
-from gradwire_server.ipc.failures import Failure, limit_details
-from gradwire_server.ipc.frames import Channel, ChannelClosed, Frame, Kind
-from gradwire_server.ipc.messages import Bytes
-from gradwire_server.ipc.preparation import pack_prepared, unpack_request
+from gradwire_server.ipc.frames import Channel, ChannelClosed, Frame
+from gradwire_server.ipc.messages import OutOfMemory, Prepare, PreparedProgram, PreparerSetup, read, send
+from gradwire_server.refusal import Refusal, from_engine, internal
 
-Prepare = Callable[[bytes, Layout, Limits], list[Bytes]]
-"""From a serialized program, a layout and limits to a PREPARED payload; EngineError where it is refused."""
+PrepareProgram = Callable[[bytes, Layout, Limits], PreparedProgram]
+"""From a serialized program, a layout and limits to what is known of it; EngineError where it is refused."""
 
 
-def prepare_program(data: bytes, layout: Layout, limits: Limits) -> list[Bytes]:
+def prepare_program(data: bytes, layout: Layout, limits: Limits) -> PreparedProgram:
     """The whole road: decode and verify, transform, batch and optimise, bound the cost, encode the plan."""
+    started = time.perf_counter()
     prepared = prepare(decode_program(data, limits), layout, limits)
-    return pack_prepared(
+    return PreparedProgram(
         plan_id=prepared.graph.hash,
         plan=encode_graph(prepared.graph),
         mode=prepared.mode,
         cost=prepared.cost,
         inputs=prepared.inputs,
         outputs=prepared.outputs,
+        prepare_seconds=time.perf_counter() - started,
     )
 
 
-def _answer(channel: Channel, frame: Frame, prepare: Prepare, limits: Limits, memory_bytes: int) -> None:
-    started = time.perf_counter_ns()
-    outcome = _attempt(frame, prepare, limits)
-    if isinstance(outcome, list):
-        channel.send(Kind.PREPARED, time.perf_counter_ns() - started, sequence=frame.sequence, payload=outcome)
-        return
-    failure = outcome or Failure(
-        reason="PREPARE_MEMORY_LIMIT",
-        message=f"preparing the program needs more than the {memory_bytes:,} bytes it may use; send a smaller one",
-        details=limit_details(name="prepare-memory", limit=memory_bytes, unit="bytes"),
-    )
-    channel.send(Kind.FAILED, sequence=frame.sequence, payload=failure.pack())
+def _answer(channel: Channel, frame: Frame, prepare: PrepareProgram, limits: Limits) -> None:
+    request = read(frame)
+    if not isinstance(request, Prepare):
+        raise ChannelClosed(f"unexpected {type(request).__name__}")
+    send(channel, _attempt(prepare, request, limits) or OutOfMemory(), sequence=frame.sequence)
 
 
-def _attempt(frame: Frame, prepare: Prepare, limits: Limits) -> list[Bytes] | Failure | None:
-    """The payload of the answer, or why there is none; None where the memory did not suffice.
+def _attempt(prepare: PrepareProgram, request: Prepare, limits: Limits) -> PreparedProgram | Refusal | None:
+    """What to answer; None where the memory did not suffice.
 
     While MemoryError is handled its traceback holds what filled the memory: so this only returns, which frees it.
     """
     try:
-        return prepare(*unpack_request(frame.payload), limits)
+        return prepare(request.program, request.layout, limits)
     except MemoryError:
         return None
     except EngineError as error:
-        return Failure.of(error)
+        return from_engine(error)
     except Exception:
-        return Failure.internal(traceback.format_exc())
+        return internal(traceback.format_exc())
 
 
-def serve(arguments: Sequence[str], prepare: Prepare) -> None:
+def serve(arguments: Sequence[str], prepare: PrepareProgram) -> None:
     """Be a preparer that prepares in this way until the front ends it."""
-    channel, (memory, limits_text) = enter(arguments)
-    memory_bytes, limits = int(memory), Limits(**json.loads(limits_text))
+    channel, setup = enter(arguments, PreparerSetup)
 
     def answer_all() -> None:
         gc.disable()  # a program is millions of objects and no garbage; collected between two programs instead
@@ -83,12 +74,12 @@ def serve(arguments: Sequence[str], prepare: Prepare) -> None:
                 frame = channel.receive()
             except ChannelClosed:
                 return
-            _answer(channel, frame, prepare, limits, memory_bytes)
+            _answer(channel, frame, prepare, setup.program_limits)
             del frame
             gc.collect()
             return_free_memory()
 
-    say_ready(channel, memory_bytes)
+    say_ready(channel, setup.memory_bytes)
     serve_until_the_end(answer_all)
 
 

@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -18,15 +18,23 @@ from gradwire_server.child.limits import (
     volunteer_for_oom,
     watch_memory,
 )
-from gradwire_server.ipc.frames import Channel, Kind
+from gradwire_server.ipc.frames import Channel, ChannelClosed
+from gradwire_server.ipc.messages import Ready, read, send
+
+Setup = TypeVar("Setup")
 
 
-def enter(arguments: Sequence[str]) -> tuple[Channel, Sequence[str]]:
-    """The channel to the front, and the arguments that are left; `arguments` are those after the module's name."""
+def enter(arguments: Sequence[str], setup: type[Setup]) -> tuple[Channel, Setup]:
+    """The channel to the front, and the setup that it sent; `arguments` are those after the module's name."""
     outlive_stop_signals()
-    end_with_parent(int(arguments[1]))
+    descriptor, parent = arguments
+    end_with_parent(int(parent))
     volunteer_for_oom()
-    return Channel(socket.socket(fileno=int(arguments[0]))), arguments[2:]
+    channel = Channel(socket.socket(fileno=int(descriptor)))
+    message = read(channel.receive())
+    if not isinstance(message, setup):
+        raise ChannelClosed(f"the front sent {type(message).__name__} first, expected {setup.__name__}")
+    return channel, message
 
 
 def say_ready(channel: Channel, memory_bytes: int) -> None:
@@ -40,7 +48,7 @@ def say_ready(channel: Channel, memory_bytes: int) -> None:
     enforced = limit_memory(memory_bytes)
     if not enforced:
         watch_memory(memory_bytes)
-    channel.send(Kind.READY, int(enforced), os.getpid())
+    send(channel, Ready(enforced))
 
 
 def serve_until_the_end(serve: Callable[[], None]) -> NoReturn:

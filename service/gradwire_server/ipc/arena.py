@@ -20,7 +20,7 @@ import tempfile
 import numpy as np
 import numpy.typing as npt
 
-from gradwire_server.ipc.messages import Bytes
+from gradwire_server.ipc.records import Bytes
 
 ALIGNMENT = 64
 """Of every block, in bytes: a cache line, and the widest vector."""

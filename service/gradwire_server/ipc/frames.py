@@ -1,8 +1,8 @@
-"""What passes between the front and its processes, apart from tensors: frames over a stream socket pair.
+"""Frames over a stream socket pair: how bytes, and descriptors, pass between the front and its children.
 
-A frame is a fixed header of 64 bytes (magic, kind, length of the payload, a sequence number, five integers whose
-meaning belongs to the kind), a payload, and at most one descriptor (SCM_RIGHTS). Tensors do not pass here: they lie in
-the arena, and frames hold offsets. There is no protobuf, no text and no pickle in a header.
+A frame is a fixed header of 24 bytes (magic, kind, whether a descriptor comes along, length of the payload, a sequence
+number), a payload, and at most one descriptor (SCM_RIGHTS). What kinds there are, and what the payloads say, `messages`
+knows. Tensors do not pass here: they lie in the arena, and messages hold offsets.
 
 Both ends keep strictly to request and reply, so that neither can block the other; what needs no reply (a constant, a
 plan, forgetting one) is read before the next request. Descriptors arrive in the order of their frames.
@@ -11,7 +11,6 @@ plan, forgetting one) is read before the next request. Descriptors arrive in the
 from __future__ import annotations
 
 import array
-import enum
 import os
 import socket
 import struct
@@ -19,36 +18,20 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gradwire_server.ipc.messages import Bytes
+from gradwire_server.ipc.records import Bytes
 
 _MAGIC = 0x47574652
-_HEADER = struct.Struct("<IIQQ5q")
-_ARGUMENTS = 5
+_HEADER = struct.Struct("<IHHQQ")
 _BUFFER = 64 << 10
+_MOST_BUFFERS = 1000
+"""That are handed to the system at once; it refuses more than 1,024."""
 _DESCRIPTORS = socket.CMSG_SPACE(16 * struct.calcsize("i"))
 _NOT_INHERITED: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 MAX_PAYLOAD = 1 << 30
 """Bytes; a longer payload is a fault of the other side."""
 
 
-class Kind(enum.IntEnum):
-    """What a frame says; the integers it carries, then [its payload]."""
-
-    READY = 1  # 1 if the system enforces the memory limit
-    PLAN = 2  # slot [encoded graph]
-    DROP_PLAN = 3  # slot
-    CONSTANT = 4  # slot, bytes; with a descriptor
-    DROP_CONSTANT = 5  # slot
-    RUN = 6  # slot of the plan, rows, memory bytes, inputs, outputs [blocks]
-    EXPLAIN = 7  # 0 forward or 1 reverse, inputs, seeds, most values, most bytes [blocks, then program and types]
-    DONE = 8  # nanoseconds of computation, number of the executor, rows that failed [explanation, or these rows]
-    FAILED = 9  # [texts]
-    PREPARE = 10  # [layout, program]
-    PREPARED = 11  # [parts]
-
-
-EXECUTORS = {"reference": 1, "native": 2}
-"""Numbers of the executors in DONE frames, as in the wire contract."""
+NO_DESCRIPTOR = -1
 
 
 class Frame(NamedTuple):
@@ -56,12 +39,8 @@ class Frame(NamedTuple):
 
     kind: int
     sequence: int
-    arguments: tuple[int, ...]
     payload: memoryview
-    descriptor: int
-
-
-NO_DESCRIPTOR = -1
+    descriptor: int = NO_DESCRIPTOR
 
 
 class ChannelClosed(Exception):
@@ -88,19 +67,16 @@ class Channel:
         self._socket.settimeout(seconds)
 
     def send(
-        self,
-        kind: Kind,
-        *arguments: int,
-        sequence: int = 0,
-        payload: Sequence[Bytes] = (),
-        descriptor: int = NO_DESCRIPTOR,
+        self, kind: int, payload: Sequence[Bytes] = (), *, sequence: int = 0, descriptor: int = NO_DESCRIPTOR
     ) -> None:
-        """Send one frame. ChannelClosed where nobody will read it, TimeoutError where nobody does."""
+        """Send a frame. ChannelClosed where nobody will read it, TimeoutError where nobody does."""
+        if len(payload) > _MOST_BUFFERS:
+            payload = (b"".join(payload),)
         length = sum([len(part) for part in payload])
-        padded = arguments + (0,) * (_ARGUMENTS - len(arguments))
-        parts: list[Bytes] = [_HEADER.pack(_MAGIC, kind, length, sequence, *padded), *payload]
+        has_descriptor = descriptor != NO_DESCRIPTOR
+        parts: list[Bytes] = [_HEADER.pack(_MAGIC, kind, has_descriptor, length, sequence), *payload]
         ancillary = []
-        if descriptor != NO_DESCRIPTOR:
+        if has_descriptor:
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
         try:
             sent = self._socket.sendmsg(parts, ancillary)
@@ -120,13 +96,13 @@ class Channel:
     def receive(self) -> Frame:
         """Wait for the next frame. ChannelClosed at the end of the stream, TimeoutError after the set time."""
         self._fill(_HEADER.size)
-        magic, kind, length, sequence, *arguments = _HEADER.unpack_from(self._buffer, self._start)
+        magic, kind, has_descriptor, length, sequence = _HEADER.unpack_from(self._buffer, self._start)
         if magic != _MAGIC or length > MAX_PAYLOAD:
             raise ChannelClosed(f"not a frame: magic {magic:#x}, payload of {length:,} bytes")
         self._start += _HEADER.size
         payload = self._payload(length)
-        descriptor = self._descriptors.popleft() if kind == Kind.CONSTANT and self._descriptors else NO_DESCRIPTOR
-        return Frame(kind, sequence, tuple(arguments), payload, descriptor)
+        descriptor = self._descriptors.popleft() if has_descriptor and self._descriptors else NO_DESCRIPTOR
+        return Frame(kind, sequence, payload, descriptor)
 
     def _payload(self, length: int) -> memoryview:
         if length <= _BUFFER:
@@ -173,25 +149,3 @@ class Channel:
         self._socket.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
-
-
-def pack_parts(parts: Sequence[Bytes]) -> list[Bytes]:
-    """Byte strings as the parts of a payload that `unpack_parts` takes apart again."""
-    return [struct.pack(f"<I{len(parts)}Q", len(parts), *[len(part) for part in parts]), *parts]
-
-
-def unpack_parts(payload: memoryview) -> list[memoryview]:
-    """The byte strings that `pack_parts` put together; ChannelClosed where the payload is not of that form."""
-    try:
-        (count,) = struct.unpack_from("<I", payload)
-        lengths = struct.unpack_from(f"<{count}Q", payload, 4)
-    except struct.error as error:
-        raise ChannelClosed(f"not a list of parts: {error}") from error
-    at = 4 + 8 * count
-    if at + sum(lengths) != len(payload):
-        raise ChannelClosed(f"parts of {sum(lengths):,} bytes in a payload of {len(payload):,}")
-    parts = []
-    for length in lengths:
-        parts.append(payload[at : at + length])
-        at += length
-    return parts

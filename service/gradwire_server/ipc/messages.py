@@ -1,114 +1,54 @@
-"""What the front and its processes tell each other: tasks, their results, and the ways they end. Plain data.
+"""What the front and its children tell each other: one class a message, which packs and unpacks itself.
 
-Nothing here starts a process or knows how the data travel; `pool` and `preparing` do. Tensors are raw bytes, little
-endian, C order. All of it is immutable, and none of it is ever pickled.
+    front to any child     a Setup, once: what the child needs before it is ready
+    front to a worker      Plan, DropPlan, Map, Unmap (no reply);  Run, Explain
+    front to a preparer    Prepare
+    a child to the front   Ready, once;  Done, PreparedProgram, OutOfMemory, or a Refusal
 
-    Exception
-    ├── TaskFailed        the worker answered: this task has no result (out of memory, a refused graph, our own fault)
-    ├── WorkerLost        the worker did not answer: it died, or was killed at a limit
-    └── PrepareRefused    a program was not prepared
+A message is a record (`records`), but for `Run` and `Done`, of which every small call needs one: they have a form of
+their own. Nothing here starts a process or reads a socket; a payload that is not the message that its frame promises
+is ChannelClosed. Tensors are raw bytes in the arena, little endian, C order. Nothing is ever pickled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from itertools import chain
+from typing import Final, Literal, NamedTuple, Protocol, Self
 
-from gradwire_engine.types import DType, TensorType
-
-if TYPE_CHECKING:
-    from gradwire_engine.bounds import Cost
-    from gradwire_engine.graph import Input
-
-Bytes = bytes | memoryview
-"""Raw bytes; a memoryview is one-dimensional, of single bytes and contiguous."""
-
-Cause = Literal["killed", "fault", "time_limit", "memory_limit"]
-"""Why a worker was lost.
-
-killed: by a signal from outside (the kernel's OOM killer, an operator): not the task's fault, run it elsewhere.
-fault: by a fault signal (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT), or it ended on its own.
-time_limit, memory_limit: by us, because the task went over its limit.
-"""
+from gradwire_engine.bounds import Cost
+from gradwire_engine.errors import RowFailure
+from gradwire_engine.graph import Input
+from gradwire_engine.program import Layout, Limits
+from gradwire_engine.types import TensorType
+from gradwire_server.ipc import records
+from gradwire_server.ipc.frames import NO_DESCRIPTOR, Channel, ChannelClosed, Frame
+from gradwire_server.ipc.records import Bytes
+from gradwire_server.refusal import Refusal
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Constant:
-    """A stored array: a sealed memory file that workers map, once, and keep by its digest.
+class Message(Protocol):
+    """What can be sent."""
 
-    `fileno` belongs to the store and stays open while any task that names it is being run. Every constant costs
-    descriptors in the front and in each worker: send small ones (64 KiB and less) as pieces instead.
-    """
-
-    digest: bytes
-    nbytes: int
-    fileno: int
+    def pack(self) -> Sequence[Bytes]: ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskInput:
-    """One input of a task: pieces that are placed one after the other along axis 0, or a stored constant.
+class _Record:
+    """A message whose declaration says its form."""
 
-    `shape` is whole: with the rows of all pieces, where the input is not shared.
-    """
+    __slots__ = ()
 
-    dtype: DType
-    shape: tuple[int, ...]
-    pieces: tuple[Bytes, ...] = ()
-    constant: Constant | None = None
+    def pack(self) -> Sequence[Bytes]:
+        return records.pack(self)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """One run of a plan on a batch.
-
-    `plan` is the encoded graph; it is sent only to a worker that does not hold `plan_id` yet. `outputs` are the types
-    with the number of rows in place. `memory_bytes` is what the executor may use for intermediate values before it
-    works in slices of rows.
-    """
-
-    plan_id: str
-    plan: bytes
-    rows: int
-    inputs: tuple[TaskInput, ...]
-    outputs: tuple[TensorType, ...]
-    memory_bytes: int
+    @classmethod
+    def unpack(cls, payload: memoryview) -> Self:
+        return records.unpack(cls, payload)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ExplainTask:
-    """The trace table of a program's graph at one point. `seeds` empty: one column for each unit seed."""
-
-    program: bytes
-    inputs: tuple[TaskInput, ...]
-    mode: Literal["forward", "reverse"]
-    seeds: tuple[TaskInput, ...] = ()
-    max_values: int = 1000
-    max_response_bytes: int = 64 << 20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RowError:
-    """A row that has no result while the others have."""
-
-    row: int
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskResult:
-    """What a worker computed.
-
-    `outputs` hold the bytes of each output in order (of an ExplainTask: one, a serialized ExplainResponse). They lie in
-    the worker's arena and are valid until the worker is released. `executor` is "reference" or "native".
-    """
-
-    outputs: tuple[memoryview, ...]
-    compute_seconds: float
-    executor: str
-    row_errors: tuple[RowError, ...] = ()
+# Starting
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +60,8 @@ class WorkerLimits:
     by encoded size (the newest is always kept). `constants`: constants it keeps mapped.
     """
 
-    memory_bytes: int = 2 << 30
-    arena_bytes: int = 1 << 30
+    memory_bytes: int
+    arena_bytes: int
     arena_keep_bytes: int = 64 << 20
     plans: int = 256
     plan_bytes: int = 8 << 20
@@ -129,7 +69,174 @@ class WorkerLimits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PreparedProgram:
+class WorkerSetup(_Record):
+    """What a worker is: `arena` is the descriptor of its arena, which it inherits."""
+
+    arena: int
+    limits: WorkerLimits
+    program_limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparerSetup(_Record):
+    """What a preparer is: the memory that preparing one program may take, and what a program may be."""
+
+    memory_bytes: int
+    program_limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(_Record):
+    """The child can begin; `enforced`: whether the system enforces its memory limit."""
+
+    enforced: bool
+
+
+# What a worker holds: plans and constants, by slots that the front gives
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(_Record):
+    """Hold this encoded graph."""
+
+    slot: int
+    graph: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropPlan(_Record):
+    """Forget a plan."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Map(_Record):
+    """Map a constant: the memory file whose descriptor comes along."""
+
+    slot: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unmap(_Record):
+    """Forget a constant."""
+
+    slot: int
+
+
+# Tasks
+
+IN_ARENA: Final = -1
+"""In place of a constant's slot."""
+
+
+class Block(NamedTuple):
+    """Where a tensor lies: `nbytes` at `offset` of the arena, or all of the constant in `slot`."""
+
+    offset: int
+    nbytes: int
+    slot: int = IN_ARENA
+
+
+_RUN: Final = struct.Struct("<4q")
+_BLOCK: Final = struct.Struct("<3q")
+
+
+class Run(NamedTuple):
+    """Run the plan in `slot` on a batch. Both sides know the types of its blocks from the plan.
+
+    `memory_bytes` is what intermediate values may take before the worker cuts the batch into slices of rows.
+    """
+
+    slot: int
+    rows: int
+    memory_bytes: int
+    inputs: Sequence[Block]
+    outputs: Sequence[Block]
+
+    def pack(self) -> Sequence[Bytes]:
+        """Four numbers, then the blocks: inputs before outputs."""
+        inputs, outputs = self.inputs, self.outputs
+        count = len(inputs) + len(outputs)
+        numbers = chain(*inputs, *outputs)
+        return (struct.pack(f"<{4 + 3 * count}q", *self[:3], len(inputs), *numbers),)
+
+    @classmethod
+    def unpack(cls, payload: memoryview) -> Run:
+        """The message that was packed."""
+        slot, rows, memory_bytes, inputs = _RUN.unpack_from(payload)
+        blocks = list(map(Block._make, _BLOCK.iter_unpack(payload[_RUN.size :])))
+        return cls(slot, rows, memory_bytes, blocks[:inputs], blocks[inputs:])
+
+
+class Operand(NamedTuple):
+    """A tensor of an explanation, and its type: nobody has compared it with the program yet."""
+
+    block: Block
+    type: TensorType
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Explain(_Record):
+    """Make the trace table of a program's graph at one point; bounds as in `ExplainTask`."""
+
+    program: bytes
+    mode: Literal["forward", "reverse"]
+    inputs: tuple[Operand, ...]
+    seeds: tuple[Operand, ...]
+    max_values: int
+    max_response_bytes: int
+
+
+_DONE: Final = struct.Struct("<3q")
+
+
+class Done(NamedTuple):
+    """A task has its result, in the blocks for its outputs or, of an explanation, in `table`.
+
+    `executor` is its number in the wire contract. The rows in `failures` have no result.
+    """
+
+    nanoseconds: int
+    executor: int
+    table: Bytes = b""
+    failures: tuple[RowFailure, ...] = ()
+
+    def pack(self) -> Sequence[Bytes]:
+        """Three numbers, the table, and the rows that failed, if there are any."""
+        nanoseconds, executor, table, failures = self
+        head = _DONE.pack(nanoseconds, executor, len(table))
+        return (head, table, RowFailure.pack_all(failures)) if table or failures else (head,)
+
+    @classmethod
+    def unpack(cls, payload: memoryview) -> Done:
+        """The message that was packed."""
+        nanoseconds, executor, length = _DONE.unpack_from(payload)
+        if len(payload) == _DONE.size:
+            return cls(nanoseconds, executor)
+        end = _DONE.size + length
+        return cls(nanoseconds, executor, bytes(payload[_DONE.size : end]), RowFailure.unpack_all(payload[end:]))
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory(_Record):
+    """There is no result, because the child's memory did not suffice; the child goes on."""
+
+
+# Preparing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepare(_Record):
+    """Prepare a serialized program for one batch layout."""
+
+    program: bytes
+    layout: Layout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedProgram(_Record):
     """What is known of a program in one batch layout, before it runs.
 
     `plan_id` is the structural hash of the optimised graph: programs that differ in names only share a plan. `inputs`
@@ -146,61 +253,35 @@ class PreparedProgram:
     prepare_seconds: float
 
 
-class TaskFailed(Exception):
-    """The worker says that the task has no result.
+# Sending and receiving
 
-    `reason` is one of the API's; `path` the part of the program at fault, or empty; `details` values that belong to the
-    reason. `log` is for the log alone (a traceback, where the fault is ours) and must never reach a client.
-    """
-
-    def __init__(
-        self, reason: str, message: str, *, path: str = "", details: Mapping[str, str] | None = None, log: str = ""
-    ) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-        self.message = message
-        self.path = path
-        self.details: Mapping[str, str] = details or {}
-        self.log = log
-
-
-class WorkerLost(Exception):
-    """The worker died before it answered; `signal` is the number of the signal that ended it, 0 if none did."""
-
-    def __init__(self, cause: Cause, signal: int = 0) -> None:
-        super().__init__(f"worker lost: {cause}" + (f", signal {signal}" if signal else ""))
-        self.cause: Cause = cause
-        self.signal = signal
+_KINDS: Final = (
+    WorkerSetup,
+    PreparerSetup,
+    Ready,
+    Plan,
+    DropPlan,
+    Map,
+    Unmap,
+    Run,
+    Explain,
+    Done,
+    OutOfMemory,
+    Prepare,
+    PreparedProgram,
+    Refusal,
+)
+_NUMBERS: Final = {kind: number for number, kind in enumerate(_KINDS)}
 
 
-class PrepareRefused(Exception):
-    """A program was not prepared.
+def send(channel: Channel, message: Message, *, sequence: int = 0, descriptor: int = NO_DESCRIPTOR) -> None:
+    """Send a message in a frame; raises what `Channel.send` does."""
+    channel.send(_NUMBERS[type(message)], message.pack(), sequence=sequence, descriptor=descriptor)
 
-    `reason`: what the engine said (INVALID_GRAPH, MALFORMED_REQUEST, UNSUPPORTED_OP, UNSUPPORTED_OPSET,
-    PROGRAM_TOO_EXPENSIVE), or PREPARE_TIME_LIMIT, PREPARE_MEMORY_LIMIT, QUEUE_FULL, SERVER_DRAINING, WORKER_LOST,
-    INTERNAL. `path`, `details` and `log` as in `TaskFailed`. `is_lasting` says that the same program would be refused
-    again, so that the refusal may be cached. `retry_after` is in seconds, where trying again may help.
-    """
 
-    def __init__(
-        self,
-        reason: str,
-        message: str,
-        *,
-        path: str = "",
-        details: Mapping[str, str] | None = None,
-        log: str = "",
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-        self.message = message
-        self.path = path
-        self.details: Mapping[str, str] = details or {}
-        self.log = log
-        self.retry_after = retry_after
-
-    @property
-    def is_lasting(self) -> bool:
-        """Whether the same program would be refused again."""
-        return self.reason not in ("QUEUE_FULL", "SERVER_DRAINING", "WORKER_LOST", "INTERNAL")
+def read(frame: Frame) -> object:
+    """The message in a frame, of one of the classes above."""
+    try:
+        return _KINDS[frame.kind].unpack(frame.payload)
+    except (IndexError, ValueError, struct.error) as error:
+        raise ChannelClosed(f"not a message, kind {frame.kind}: {error}") from error

@@ -14,8 +14,6 @@ import time
 from contextvars import ContextVar
 from typing import Final, NamedTuple, TextIO
 
-from gradwire_server.refusal import Refusal
-
 MAX_REQUEST_ID: Final = 128
 """Characters of a request id that a client may choose."""
 
@@ -49,7 +47,7 @@ class JsonFormatter(logging.Formatter):
     "fields"."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said: dict[str, object] = {
+        line: dict[str, object] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -57,26 +55,18 @@ class JsonFormatter(logging.Formatter):
         }
         identity = REQUEST.get()
         if identity is not None:
-            said["request_id"] = identity.request_id
+            line["request_id"] = identity.request_id
             if identity.traceparent:
-                said["trace_id"] = identity.traceparent[3:35]
-                said["parent_span_id"] = identity.traceparent[36:52]
-        said.update(getattr(record, "fields", {}))
+                line["trace_id"] = identity.traceparent[3:35]
+                line["parent_span_id"] = identity.traceparent[36:52]
+        line.update(getattr(record, "fields", {}))
         if record.exc_info:
-            said["exception"] = self.formatException(record.exc_info)
-        return json.dumps(said, default=str)
-
-
-def log_refusal(logger: logging.Logger, refusal: Refusal) -> None:
-    """One line for what was refused; a fault of ours is an error, with what the client does not get to see."""
-    level = logging.ERROR if refusal.reason == "INTERNAL" else logging.INFO
-    if logger.isEnabledFor(level):
-        fields = {"reason": refusal.reason, **({"detail": refusal.log} if refusal.log else {})}
-        logger.log(level, "%s", refusal.message, extra={"fields": fields})
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
 
 
 def set_up(level: str, stream: TextIO) -> logging.Handler:
-    """Send everything from `level` on to `stream`; returns the handler, to be removed again by who wants to."""
+    """Send everything from `level` on to `stream`; whoever wants to stop that removes the handler."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()

@@ -108,10 +108,10 @@ class Metrics(Collector):
 
     def method(self, kind: str, service: str, name: str) -> MethodMetrics:
         """The counters of one method; `kind` is "unary", "bidi_stream" and so on."""
-        found = MethodMetrics(self._lock, (kind, service, name))
+        method = MethodMetrics(self._lock, (kind, service, name))
         with self._lock:
-            self._methods.append(found)
-        return found
+            self._methods.append(method)
+        return method
 
     def answered(self, mode: str, code: str) -> None:
         """An evaluation, or an item of a stream, has its answer."""

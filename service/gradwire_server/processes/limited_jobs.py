@@ -1,314 +1,302 @@
-"""Programs become plans here, once each, in processes that can be ended at their limits.
+"""Jobs that run in children which can be ended at their limits: each once, whoever asks for it, however many do.
 
-Each preparing process has a thread of its own, which starts it, gives it one program after the other, ends it at the
-time limit and starts another. Calls for the same program and layout share one preparation; it goes on when a caller
-gives up, unless it has not begun and nobody waits for it any longer. Nothing is kept afterwards: the front's store
-remembers what was prepared, and what was refused.
+A job is a request, sent to a child, and the result that it answers. Callers who ask for the same key at the same time
+share one job; it goes on when a caller gives up, unless it has not begun and nobody waits for it any longer. Nothing is
+kept afterwards: whoever asks remembers results and refusals.
 
-Bounds: `waiting_programs` preparations that have not begun, `waiting_requests` calls that wait; beyond, QUEUE_FULL at
-once. Worst case of a call: its own timeout. Worst case of a program: three attempts, if processes are killed from
-outside, each within the time limit.
+A supervisor keeps the children; for each there is a thread here, which gives an idle child the next job, waits, and
+ends the child at the time limit. Bounds: jobs that have not begun, and callers that wait; beyond, QUEUE_FULL at once.
+Worst case of a call: its own timeout. Worst case of a job: three attempts, if children are killed from outside, each
+within the time limit. Where children cannot be started, jobs are refused with WORKER_LOST after three failed starts,
+and at once from then on, until one can.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
-from gradwire_engine.program import Layout, Limits
-from gradwire_server.ipc.failures import Failure, limit_details
-from gradwire_server.ipc.frames import ChannelClosed, Frame, Kind
-from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused, WorkerLost
-from gradwire_server.ipc.preparation import pack_request, unpack_prepared
-from gradwire_server.processes.child_process import ChildProcess, StartFailed
+from gradwire_server.config.option import Limit
+from gradwire_server.ipc.frames import ChannelClosed
+from gradwire_server.ipc.messages import Message, OutOfMemory, read, send
+from gradwire_server.processes.child_process import ChildProcess, WorkerLost
+from gradwire_server.processes.supervisor import Supervisor
+from gradwire_server.refusal import Refusal, draining, internal
 
-ATTEMPTS = 3
-"""How often a preparation is begun when its process is lost to something that is not its own fault."""
+ATTEMPTS: Final = 3
+"""How often a job is begun when its child is lost to something that is not the job's fault; and how many failed starts
+in a row mean that there will be no child soon."""
 
-_RETRY_AFTER_SECONDS = 1.0
-_CLOSING_SECONDS = 1.0
+_RETRY_AFTER_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
-_Key = tuple[str, Layout]
+Request = TypeVar("Request", bound=Message)
+Result = TypeVar("Result")
 
 
-class _Preparation:
-    """One program in one layout, and those who wait for it. Guarded by the lock of `Preparing`, but for `done`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobLimits:
+    """The limits of one kind of job: seconds and bytes that one may take, and how many of what may wait."""
 
-    def __init__(self, key: _Key, program: bytes) -> None:
+    time: Limit
+    memory: Limit
+    waiting_jobs: Limit
+    waiting_callers: Limit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobWords:
+    """How refusals speak of one kind of job.
+
+    `reason` begins the reasons of what goes over a limit; the others complete "… takes longer than it may", "so many
+    programs wait …" and "… was lost, each time".
+    """
+
+    reason: str
+    doing: str
+    waiting: str
+    process: str
+
+
+class _Job(Generic[Request, Result]):
+    """One request, and those who wait for its outcome. Guarded by the lock of `LimitedJobs`, but for `done`."""
+
+    def __init__(self, key: Hashable, request: Request) -> None:
         self.key = key
-        self.program = program
+        self.request = request
         self.waiters = 0
+        self.losses = 0
         self.done = threading.Event()
-        self.outcome: PreparedProgram | PrepareRefused | None = None
+        self.outcome: Result | Refusal | None = None
 
 
-class Preparing:
-    """`processes` preparing processes and what waits for them. All methods may be called from any thread.
+class LimitedJobs(Generic[Request, Result]):
+    """`size` children that `start_child` starts, and what waits for them. All methods may be called from any thread.
 
-    `time_limit` in seconds and `memory_bytes` bound one preparation. `on_restart(cause)` is called when a process was
-    lost, as in `WorkerPool`.
+    A child answers a request with a message of the class `result`, with a Refusal, or with OutOfMemory.
+    `on_restart(cause)` is called when a child was lost, as in `Supervisor`.
     """
 
     def __init__(
         self,
+        size: int,
+        start_child: Callable[[], ChildProcess],
         *,
-        processes: int = 2,
-        time_limit: float = 30.0,
-        memory_bytes: int = 2 << 30,
-        waiting_programs: int = 64,
-        waiting_requests: int = 256,
-        program_limits: Limits | None = None,
+        result: type[Result],
+        limits: JobLimits,
+        words: JobWords,
+        name: str,
         clock: Callable[[], float] = time.monotonic,
         on_restart: Callable[[str], None] = lambda cause: None,
         start_timeout: float = 30.0,
-        module: str = "gradwire_server.child.preparer",
     ) -> None:
-        self._time_limit = time_limit
-        self._memory_bytes = memory_bytes
-        self._waiting_programs = waiting_programs
-        self._waiting_requests = waiting_requests
-        self._arguments = (str(memory_bytes), json.dumps(asdict(program_limits or Limits())))
-        self._clock = clock
+        self._result = result
+        self._limits = limits
+        self._words = words
         self._on_restart = on_restart
-        self._start_timeout = start_timeout
-        self._module = module
-
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
-        self._queue: deque[_Preparation] = deque()
-        self._unfinished: dict[_Key, _Preparation] = {}
-        self._waiting = 0
-        self._processes: set[ChildProcess] = set()
+        self._changed = threading.Condition(self._lock)
+        self._queue: deque[_Job[Request, Result]] = deque()
+        self._unfinished: dict[Hashable, _Job[Request, Result]] = {}
+        self._callers = 0
         self._is_closing = False
+        self._children: Supervisor[ChildProcess] = Supervisor(
+            size,
+            start_child,
+            name=name,
+            clock=clock,
+            on_idle=self._look_again,
+            on_restart=self._restarted,
+            start_timeout=start_timeout,
+        )
         self._threads = [
-            threading.Thread(target=self._serve, name=f"preparing-{number}", daemon=True) for number in range(processes)
+            threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True) for number in range(size)
         ]
 
     def start(self) -> None:
-        """Start the processes in the background; programs may come at once, and wait for the first that is ready."""
+        """Start the children in the background; requests may come at once, and wait for the first that is ready."""
+        self._children.start()
         for thread in self._threads:
             thread.start()
 
-    def prepare(
-        self, program: bytes, layout: Layout, timeout: float, *, program_id: str | None = None
-    ) -> PreparedProgram:
-        """The program in this layout; blocks for at most `timeout` seconds, then TimeoutError.
+    def run(self, key: Hashable, request: Request, timeout: float) -> Result:
+        """The result for a request; blocks for at most `timeout` seconds, then TimeoutError.
 
-        `program_id` is what identifies the bytes, if the caller has hashed them already. PrepareRefused where the
-        program is refused, goes over a limit, or there is no room to wait.
+        Requests with equal keys are the same job. Refusal where the child refuses it, where it goes over a limit, or
+        where there is no room to wait.
         """
-        key = (program_id or hashlib.sha256(program).hexdigest(), layout)
         with self._lock:
-            preparation = self._join(key, program)
+            job = self._join(key, request)
         try:
-            if not preparation.done.wait(timeout):
-                raise TimeoutError(f"the program was not prepared within {timeout:g} s")
+            if not job.done.wait(timeout):
+                raise TimeoutError(f"{self._words.doing} was not done within {timeout:g} s")
         finally:
             with self._lock:
-                preparation.waiters -= 1
-                self._waiting -= 1
-        outcome = preparation.outcome
-        if isinstance(outcome, PreparedProgram):
-            return outcome
-        raise _copy(outcome)
+                job.waiters -= 1
+                self._callers -= 1
+        if isinstance(job.outcome, Refusal):
+            raise job.outcome.copy()
+        assert job.outcome is not None
+        return job.outcome
 
-    def _join(self, key: _Key, program: bytes) -> _Preparation:
-        """The preparation that the caller waits for from now on; a new one, if there is room."""
+    def _join(self, key: Hashable, request: Request) -> _Job[Request, Result]:
+        """The job that the caller waits for from now on; a new one, if there is room."""
         if self._is_closing:
-            raise _closing()
-        if self._waiting >= self._waiting_requests:
-            raise _full("waiting-requests", self._waiting_requests, "requests")
-        preparation = self._unfinished.get(key)
-        if preparation is None:
-            if len(self._queue) >= self._waiting_programs:
-                raise _full("waiting-programs", self._waiting_programs, "programs")
-            preparation = self._unfinished[key] = _Preparation(key, program)
-            self._queue.append(preparation)
-            self._arrived.notify()
-        preparation.waiters += 1
-        self._waiting += 1
-        return preparation
+            raise draining()
+        if self._callers >= self._limits.waiting_callers.value:
+            raise self._full(self._limits.waiting_callers)
+        job = self._unfinished.get(key)
+        if job is None:
+            if len(self._queue) >= self._limits.waiting_jobs.value:
+                raise self._full(self._limits.waiting_jobs)
+            job = self._unfinished[key] = _Job(key, request)
+            self._queue.append(job)
+            self._changed.notify()
+        job.waiters += 1
+        self._callers += 1
+        return job
 
     def states(self) -> dict[str, int]:
-        """How many programs are "waiting" and "preparing", and how many "requests" wait for them."""
+        """How many jobs are "waiting" and "running", and how many "callers" wait for them."""
         with self._lock:
             waiting = len(self._queue)
-            return {"waiting": waiting, "preparing": len(self._unfinished) - waiting, "requests": self._waiting}
+            return {"waiting": waiting, "running": len(self._unfinished) - waiting, "callers": self._callers}
 
-    def pids(self) -> tuple[int, ...]:
-        """The ids of the processes that run."""
-        with self._lock:
-            return tuple([process.pid for process in self._processes])
+    def pids(self) -> Sequence[int]:
+        """The process ids of the children that are ready."""
+        return self._children.pids()
 
     def close(self) -> None:
-        """End the processes, and wait for it; calls that still wait get SERVER_DRAINING."""
+        """End the children, and wait for it; calls that still wait get SERVER_DRAINING."""
         with self._lock:
             self._is_closing = True
-            self._arrived.notify_all()
-            for process in self._processes:
-                process.kill("killed")
-            waiting = list(self._queue)
-            self._queue.clear()
-        for preparation in waiting:
-            self._finish(preparation, _closing())
+            self._changed.notify_all()
+            while self._queue:
+                self._finish(self._queue.popleft(), draining())
+        self._children.close()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
 
-    # The threads of the processes
+    # What the supervisor tells
+
+    def _look_again(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _restarted(self, cause: str) -> None:
+        self._look_again()
+        self._on_restart(cause)
+
+    # The threads that wait for children
 
     def _serve(self) -> None:
-        process = self._started()
-        while (preparation := self._next()) is not None:
-            outcome: PreparedProgram | PrepareRefused = _lost("it could not be started")
-            for _ in range(ATTEMPTS):
-                process = process or self._started()
-                if process is None:
-                    continue
-                try:
-                    outcome = self._run(process, preparation)
-                    break
-                except WorkerLost as lost:
-                    self._discard(process, lost.cause)
-                    process = None
-                    outcome = self._outcome_of(lost)
-                    # its own fault is final; a signal from outside is not
-                    if lost.cause in ("time_limit", "memory_limit") or self._is_closing:
-                        break
-                except Exception:
-                    _log.exception("a preparation failed")
-                    self._discard(process, "fault")
-                    process = None
-                    outcome = PrepareRefused("INTERNAL", "internal error")
-                    break
-            self._finish(preparation, outcome)
-            process = process or self._started()
-        if process is not None:
-            self._discard(process, None)
+        while (work := self._next()) is not None:
+            child, job = work
+            outcome = self._outcome(child, job)
+            self._children.give_back(child)
+            with self._lock:
+                if isinstance(outcome, WorkerLost):
+                    self._lose(job, outcome)
+                else:
+                    self._finish(job, outcome)
 
-    def _next(self) -> _Preparation | None:
-        """The preparation that has waited longest and that somebody still waits for; None when closing."""
-        with self._arrived:
+    def _next(self) -> tuple[ChildProcess, _Job[Request, Result]] | None:
+        """An idle child, and the job that has waited longest and that somebody still waits for; None when closing."""
+        with self._changed:
             while not self._is_closing:
-                while self._queue:
-                    preparation = self._queue.popleft()
-                    if preparation.waiters:
-                        return preparation
-                    del self._unfinished[preparation.key]
-                self._arrived.wait()
+                while self._queue and not self._queue[0].waiters:
+                    del self._unfinished[self._queue.popleft().key]
+                if self._queue:
+                    child = self._children.lend(_last)
+                    if child is not None:
+                        return child, self._queue.popleft()
+                    if self._children.failed_starts >= ATTEMPTS:
+                        self._finish(self._queue.popleft(), self._lost("it could not be started"))
+                        continue
+                self._changed.wait()
         return None
 
-    def _started(self) -> ChildProcess | None:
-        """A process that is ready; None, and a line in the log, where there is none to be had."""
-        if self._is_closing:
-            return None
-        process = None
+    def _outcome(self, child: ChildProcess, job: _Job[Request, Result]) -> Result | Refusal | WorkerLost:
+        """What the child answers; WorkerLost where it does not."""
         try:
-            process = ChildProcess(self._module, self._arguments)
-            with self._lock:
-                self._processes.add(process)
-                if self._is_closing:
-                    process.kill("killed")
-            process.ready(self._start_timeout)
-        except (StartFailed, OSError) as failure:
-            if process is not None:
-                self._discard(process, None)
-            if not self._is_closing:
-                _log.error("a preparing process did not start: %s", failure)
-                self._on_restart("start")
-            return None
-        return process
-
-    def _discard(self, process: ChildProcess, cause: str | None) -> None:
-        with self._lock:
-            self._processes.discard(process)
-        process.close(_CLOSING_SECONDS if cause is None else 0.0)
-        if cause is not None and not self._is_closing:
-            _log.warning("preparing process %d was lost: %s", process.pid, cause)
-            self._on_restart(cause)
-
-    def _run(self, process: ChildProcess, preparation: _Preparation) -> PreparedProgram | PrepareRefused:
-        started = self._clock()
-        try:
-            process.channel.settimeout(self._time_limit)
-            process.channel.send(Kind.PREPARE, payload=pack_request(preparation.program, preparation.key[1]))
-            reply = process.channel.receive()
-            return self._read(reply, self._clock() - started)
+            child.channel.settimeout(self._limits.time.value)
+            send(child.channel, job.request)
+            reply = read(child.channel.receive())
         except TimeoutError:
-            process.kill("time_limit")
+            child.kill("time_limit")
+            return child.lost()
         except ChannelClosed:
-            pass
-        raise process.lost()
+            return child.lost()
+        except Exception:
+            _log.exception("a job failed")
+            child.kill("fault")
+            child.lost()
+            return internal()
+        if isinstance(reply, (self._result, Refusal)):
+            return reply
+        if isinstance(reply, OutOfMemory):
+            return self._over_memory()
+        child.kill("fault")
+        return child.lost()
 
-    @staticmethod
-    def _read(reply: Frame, seconds: float) -> PreparedProgram | PrepareRefused:
-        if reply.kind == Kind.PREPARED:
-            return unpack_prepared(reply.payload, seconds)
-        if reply.kind == Kind.FAILED:
-            failed = Failure.unpack(reply.payload)
-            return PrepareRefused(
-                failed.reason, failed.message, path=failed.path, details=failed.details, log=failed.log
-            )
-        raise ChannelClosed(f"unexpected frame {reply.kind}")
+    def _lose(self, job: _Job[Request, Result], lost: WorkerLost) -> None:
+        """The job's child was lost: that is final if it was the job's own fault. With the lock held."""
+        job.losses += 1
+        if lost.cause == "time_limit":
+            self._finish(job, self._over_time())
+        elif lost.cause == "memory_limit":
+            self._finish(job, self._over_memory())
+        elif self._is_closing:
+            self._finish(job, draining())
+        elif job.losses == ATTEMPTS:
+            self._finish(job, self._lost(str(lost)))
+        else:
+            self._queue.appendleft(job)
+            self._changed.notify()
 
-    def _outcome_of(self, lost: WorkerLost) -> PrepareRefused:
-        match lost.cause:
-            case "time_limit":
-                return PrepareRefused(
-                    "PREPARE_TIME_LIMIT",
-                    f"preparing the program takes longer than the {self._time_limit:g} s it may; send a smaller one",
-                    details=limit_details(name="prepare-timeout", limit=self._time_limit, unit="seconds"),
-                )
-            case "memory_limit":
-                return PrepareRefused(
-                    "PREPARE_MEMORY_LIMIT",
-                    f"preparing the program needs more than the {self._memory_bytes:,} bytes it may use; "
-                    "send a smaller one",
-                    details=limit_details(name="prepare-memory", limit=self._memory_bytes, unit="bytes"),
-                )
-            case _:
-                return _closing() if self._is_closing else _lost(str(lost))
+    def _finish(self, job: _Job[Request, Result], outcome: Result | Refusal) -> None:
+        """With the lock held."""
+        self._unfinished.pop(job.key, None)
+        job.outcome = outcome
+        job.done.set()
 
-    def _finish(self, preparation: _Preparation, outcome: PreparedProgram | PrepareRefused) -> None:
-        with self._lock:
-            self._unfinished.pop(preparation.key, None)
-        preparation.outcome = outcome
-        preparation.done.set()
+    # What is refused
 
+    def _over_time(self) -> Refusal:
+        words, limit = self._words, self._limits.time
+        return Refusal(
+            f"{words.reason}_TIME_LIMIT",
+            f"{words.doing} takes longer than the {limit.value:g} s it may; send a smaller one",
+            details=limit.details(),
+        )
 
-def _copy(outcome: PrepareRefused | None) -> PrepareRefused:
-    """An exception of the caller's own: several threads may raise the same refusal."""
-    assert outcome is not None
-    return PrepareRefused(
-        outcome.reason,
-        outcome.message,
-        path=outcome.path,
-        details=outcome.details,
-        log=outcome.log,
-        retry_after=outcome.retry_after,
-    )
+    def _over_memory(self) -> Refusal:
+        words, limit = self._words, self._limits.memory
+        return Refusal(
+            f"{words.reason}_MEMORY_LIMIT",
+            f"{words.doing} needs more than the {int(limit.value):,} bytes it may use; send a smaller one",
+            details=limit.details(),
+        )
 
+    def _full(self, limit: Limit) -> Refusal:
+        waiting = f"{int(limit.value)} {limit.unit} wait {self._words.waiting}"
+        return Refusal(
+            "QUEUE_FULL",
+            f"{waiting}, as many as {limit.name} allows; try again later",
+            details=limit.details(limit.value),
+            retry_after=_RETRY_AFTER_SECONDS,
+        )
 
-def _full(name: str, limit: int, unit: str) -> PrepareRefused:
-    return PrepareRefused(
-        "QUEUE_FULL",
-        f"{limit} {unit} wait for programs to be prepared, as many as {name} allows; try again later",
-        details=limit_details(name=name, value=limit, limit=limit, unit=unit),
-        retry_after=_RETRY_AFTER_SECONDS,
-    )
+    def _lost(self, why: str) -> Refusal:
+        return Refusal("WORKER_LOST", f"{self._words.process} was lost, each time", log=why)
 
 
-def _closing() -> PrepareRefused:
-    return PrepareRefused("SERVER_DRAINING", "the server is shutting down; use another one")
-
-
-def _lost(why: str) -> PrepareRefused:
-    return PrepareRefused("WORKER_LOST", "the process that prepared the program was lost, each time", log=why)
+def _last(idle: Sequence[ChildProcess]) -> int:
+    return len(idle) - 1

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Protocol
 
-from gradwire_server.config import ConfigError
+from gradwire_server.config.texts import read_host_and_port
 
 
 class StartError(Exception):
@@ -29,7 +29,7 @@ def bind(server: Listener, listen: str) -> str:
         _refuse_served_socket(listen.removeprefix("unix:"))
         host = ""
     else:
-        host, wanted = host_and_port(listen, "--listen")
+        host, wanted = read_host_and_port(listen)
         _refuse_served_port(host, wanted)
     try:
         port = server.add_insecure_port(listen)
@@ -63,15 +63,6 @@ def _refuse_served_socket(path: str) -> None:
                 return
             raise StartError(f"cannot serve gRPC at unix:{path}: {error.strerror or error}") from None
     raise StartError(f"cannot serve gRPC at unix:{path}: the address is in use")
-
-
-def host_and_port(text: str, option: str) -> tuple[str, int]:
-    """The parts of HOST:PORT; ConfigError, which names the option, where it is not of that form."""
-    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.%]+)\]|([^\[\]:]*)):([0-9]{1,5})", text)
-    if not found or int(found[3]) > 0xFFFF:
-        forms = "HOST:PORT or unix:PATH" if option == "--listen" else "HOST:PORT"
-        raise ConfigError(f"{option} is {text!r}: expected {forms}")
-    return found[1] or found[2] or "0.0.0.0", int(found[3])
 
 
 def reachable(address: str) -> str:

@@ -15,16 +15,11 @@ from typing import Any, Final, TypeAlias
 
 import grpc
 
-from gradwire_server.config import Limit
-from gradwire_server.observe.logs import (
-    REQUEST,
-    RequestIdentity,
-    acceptable_request_id,
-    acceptable_traceparent,
-    log_refusal,
-)
+from gradwire_server.config.table import ServerConfig
+from gradwire_server.observe.logs import REQUEST, RequestIdentity, acceptable_request_id, acceptable_traceparent
 from gradwire_server.observe.metrics import MethodMetrics, Metrics
-from gradwire_server.refusal import Refusal, internal, over_limit
+from gradwire_server.refusal import over_limit
+from gradwire_server.rpc.refusals import log_refusal, refusal_of
 from gradwire_server.rpc.status import REQUEST_ID_KEY, UNKNOWN_METHOD, code_name, name_of, rpc_status
 from gradwire_server.rpc.threads import HandlerThreads
 
@@ -43,24 +38,22 @@ _log = logging.getLogger(__name__)
 
 
 class Boundary(grpc.ServerInterceptor):
-    """The interceptor. `limit` calls may be in the hands of `threads`; `new_request_id()` makes an id."""
+    """The interceptor. `threads` know when they have too many calls in hand; `new_request_id()` makes an id."""
 
     def __init__(
         self,
+        config: ServerConfig,
         *,
         metrics: Metrics,
         clock: Callable[[], float],
         new_request_id: Callable[[], str],
         threads: HandlerThreads,
-        limit: int,
-        named_limit: Limit,
     ) -> None:
         self._metrics = metrics
         self._clock = clock
         self._new_request_id = new_request_id
         self._threads = threads
-        self._limit = limit
-        self._named_limit = named_limit
+        self._limit = config.limit("max_queued_requests")
         self._handlers: dict[str, Handler] = {}
         self._unknown = metrics.method("unknown", "unknown", "unknown")
         self._refusing = ThreadPoolExecutor(_REFUSING_THREADS, thread_name_prefix="refusing")
@@ -75,13 +68,13 @@ class Boundary(grpc.ServerInterceptor):
         method = handler_call_details.method
         handler = self._handlers.get(method)
         if handler is None:
-            found = continuation(handler_call_details)
-            if found is None:
+            bare = continuation(handler_call_details)
+            if bare is None:
                 self._unknown.started()
                 self._unknown.handled(UNKNOWN_METHOD, 0.0)
                 return None
-            handler = self._handlers[method] = self._surrounded(method, found)
-        if self._threads.calls >= self._limit and method in self._full:
+            handler = self._handlers[method] = self._surrounded(method, bare)
+        if self._threads.are_full and method in self._full:
             return self._full[method]
         return handler
 
@@ -119,7 +112,7 @@ class Boundary(grpc.ServerInterceptor):
             raise over_limit(
                 "QUEUE_FULL",
                 "calls being served",
-                self._named_limit,
+                self._limit,
                 self._threads.calls,
                 advice="try again later, or use another replica",
                 retry_after=1.0,
@@ -138,7 +131,7 @@ class Boundary(grpc.ServerInterceptor):
         try:
             response = behavior(request, context)
         except Exception as error:
-            refusal = _refusal_of(error)
+            refusal = refusal_of(error, _log)
             counters.handled(code_name(refusal.reason), self._clock() - started)
             log_refusal(_log, refusal)
             context.abort_with_status(rpc_status(refusal, request_id))
@@ -157,7 +150,7 @@ class Boundary(grpc.ServerInterceptor):
             yield from behavior(request, context)
             code = name_of(context.code())  # type: ignore[attr-defined]
         except Exception as error:
-            refusal = _refusal_of(error)
+            refusal = refusal_of(error, _log)
             code = code_name(refusal.reason)
         finally:
             counters.handled(code, self._clock() - started)
@@ -177,10 +170,3 @@ class Boundary(grpc.ServerInterceptor):
         REQUEST.set(RequestIdentity(request_id, traceparent))
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
         return request_id
-
-
-def _refusal_of(error: Exception) -> Refusal:
-    if isinstance(error, Refusal):
-        return error
-    _log.error("unexpected exception", exc_info=error)
-    return internal()

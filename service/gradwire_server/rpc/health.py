@@ -18,9 +18,9 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from gradwire.wire.service import SERVICE
 from gradwire_server.refusal import Refusal
 
-SERVICE: Final = "gradwire.v1.GradientService"
 HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 MAX_WATCHES: Final = 256
 _CHECK_THREADS: Final = 8
@@ -79,14 +79,14 @@ class Health:
                 raise Refusal("TOO_MANY_WATCHES", f"{MAX_WATCHES} watches are open, as many as there may be; use Check")
             self._watches += 1
         try:
-            said = None
+            reported = None
             while context.is_active() and not self._is_closed:
                 status = self._status(service)
-                if status != said:
-                    said = status
+                if status != reported:
+                    reported = status
                     yield _response(status)
                 with self._changed:
-                    if self._status(service) == said and not self._is_closed:
+                    if self._status(service) == reported and not self._is_closed:
                         self._changed.wait(_WATCH_SECONDS)
         finally:
             with self._changed:

@@ -1,66 +1,65 @@
 """The RPCs: bytes in, bytes out. Each handler slices its request, has it admitted, and hands it to the dispatcher.
 
-The road of an evaluation: here -> `admission` (may it run?) -> `dispatch` and `queues` (when, with whom?) -> `pool`
-(where?) -> `evaluation` (whose rows are whose?) -> back here. What is refused is raised as a Refusal; `interceptors`
-turns it, and whatever else is raised, into the call's status.
+The road of an evaluation: here -> `admission` (may it run?) -> `scheduling` (when, with whom?) -> `processes` (where?)
+-> `admission.ready_program` (whose rows are whose?) -> back here. A handler raises a Refusal where it says no;
+`boundary` turns that, and whatever else is raised, into the call's status.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import grpc
 
+from gradwire._version import __version__
 from gradwire.v1 import graph_pb2, service_pb2, tensor_pb2
 from gradwire.wire.requests import RequestOptions, slice_evaluate, slice_explain, slice_register
 from gradwire.wire.responses import EXECUTORS
+from gradwire.wire.service import SERVICE
 from gradwire.wire.tensors import WIRE_DTYPES
-from gradwire_engine.errors import EngineError
 from gradwire_engine.graph import Input
 from gradwire_engine.ops.table import OPS, OPSET
 from gradwire_engine.program import Layout
 from gradwire_server.admission.admission import Admission
-from gradwire_server.admission.explain import ExplainPayload, Explanation
-from gradwire_server.admission.ready_program import Evaluation, task_input
-from gradwire_server.config import Limit
+from gradwire_server.admission.explain import Explanations
+from gradwire_server.admission.programs import checked_id
+from gradwire_server.admission.ready_program import ReadyProgram
+from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal, from_engine
-from gradwire_server.rpc.health import SERVICE
+from gradwire_server.refusal import Refusal
+from gradwire_server.rpc.refusals import sliced
 from gradwire_server.rpc.status import OK, code_name
 from gradwire_server.rpc.streams import Streams
 from gradwire_server.scheduling.dispatch import Dispatcher
-from gradwire_server.scheduling.job import Job
+from gradwire_server.scheduling.job import AnyJob
 
 ANONYMOUS: Final = ""
 """The tenant of everyone, until there are credentials."""
 
 
 class GradientServicer:
-    """The handlers, named like the RPCs. `load()` gives worker states by name."""
+    """The handlers, named like the RPCs. `worker_states()` says how many workers are in which state."""
 
     def __init__(
         self,
+        config: ServerConfig,
         *,
         admission: Admission,
         dispatcher: Dispatcher,
         streams: Streams,
-        explanation: Explanation,
         metrics: Metrics,
         clock: Callable[[], float],
-        version: str,
-        limits: Sequence[Limit],
         worker_states: Callable[[], dict[str, int]],
     ) -> None:
         self._admission = admission
+        self._explanations = Explanations(config, admission)
         self._dispatcher = dispatcher
         self._streams = streams
-        self._explanation = explanation
         self._metrics = metrics
         self._clock = clock
-        self._version = version
-        self._limits = limits
+        self._limits = config.limits()
         self._worker_states = worker_states
         self._started = clock()
 
@@ -82,14 +81,14 @@ class GradientServicer:
         arrived = self._clock()
         mode = "unknown"
 
-        def know(found: str) -> None:
+        def remember_mode(known: str) -> None:
             nonlocal mode
-            mode = found
+            mode = known
 
         try:
-            request = _sliced(slice_evaluate, data)
+            request = sliced(slice_evaluate, data)
             deadline = self._admission.deadline(arrived, remaining(context), request.options)
-            answer = self._run(self._admission.admit(ANONYMOUS, request, deadline, know), context)
+            answer = self._run(self._admission.admit(ANONYMOUS, request, deadline, remember_mode), context)
         except Refusal as refusal:
             self._metrics.answered(mode, code_name(refusal.reason))
             self._metrics.rejected(refusal.reason)
@@ -108,58 +107,40 @@ class GradientServicer:
         """Prepare a program and keep it."""
         arrived = self._clock()
         self._admission.check_phase()
-        request = _sliced(slice_register, data)
+        request = sliced(slice_register, data)
         deadline = self._admission.deadline(arrived, remaining(context), _NO_OPTIONS)
-        program_id = self._admission.program_id("", request.program)
-        evaluations = [
-            self._admission.evaluation(ANONYMOUS, program_id, request.program, layout, deadline)[0]
+        program_id = checked_id("", request.program)
+        plain, *laid_out = [
+            self._admission.programs.ready(ANONYMOUS, program_id, request.program, layout, deadline)[0]
             for layout in (Layout(), *request.layouts)
         ]
-        signature = evaluations[0].prepared
         return service_pb2.RegisterResponse(
             program_id=program_id,
-            inputs=[_value(one) for one in signature.inputs],
-            outputs=[_value(one) for one in signature.outputs],
-            cost=_cost(evaluations[0]),
-            layout_costs=[_cost(one) for one in evaluations[1:]],
+            inputs=[_value(input) for input in plain.prepared.inputs],
+            outputs=[_value(output) for output in plain.prepared.outputs],
+            cost=_cost(plain),
+            layout_costs=[_cost(program) for program in laid_out],
         ).SerializeToString()
 
     def Explain(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """The trace table of a graph at one point."""
         arrived = self._clock()
         self._admission.check_phase()
-        request = _sliced(slice_explain, data)
+        request = sliced(slice_explain, data)
         deadline = self._admission.deadline(arrived, remaining(context), request.options)
-        program_id = self._admission.program_id(request.program_id, request.program)
-        program = request.program or self._admission.program(ANONYMOUS, program_id)
-        views = (*request.inputs, *request.seeds)
-        operands, held = self._admission.hold(ANONYMOUS, views, len(data))
-        inputs = tuple([task_input(one.dtype, one.shape, [mine]) for one, mine in zip(views, operands, strict=True)])
-        count = len(request.inputs)
-        job = Job(
-            work=self._explanation,
-            payload=ExplainPayload(program, inputs[:count], request.mode, inputs[count:]),
-            rows=1,
-            nbytes=len(data),
-            deadline=deadline,
-            key="explain",
-            solo=True,
-            tenant=ANONYMOUS,
-            held=held,
-        )
-        return self._run(job, context)
+        return self._run(self._explanations.admit(ANONYMOUS, request, len(data), deadline), context)
 
     def GetServerInfo(self, data: bytes, context: grpc.ServicerContext) -> bytes:
         """Version, limits, operations and present load."""
         states = self._worker_states()
         return service_pb2.GetServerInfoResponse(
-            version=self._version,
+            version=__version__,
             opset=OPSET,
             ops=list(OPS),
             executors=[service_pb2.Executor.ValueType(EXECUTORS["reference"])],
             limits=[
-                service_pb2.Limit(name=one.name, value=one.value, unit=one.unit, setting=one.setting)
-                for one in self._limits
+                service_pb2.Limit(name=limit.name, value=limit.value, unit=limit.unit, setting=limit.setting)
+                for limit in self._limits
             ],
             workers=states["idle"] + states["busy"],
             busy_workers=states["busy"],
@@ -168,7 +149,7 @@ class GradientServicer:
             uptime_seconds=self._clock() - self._started,
         ).SerializeToString()
 
-    def _run(self, job: Job, context: grpc.ServicerContext) -> bytes:
+    def _run(self, job: AnyJob, context: grpc.ServicerContext) -> bytes:
         def listen() -> None:
             if not context.add_callback(lambda: self._dispatcher.cancel(job)):
                 self._dispatcher.cancel(job)
@@ -192,23 +173,15 @@ def remaining(context: grpc.ServicerContext) -> float | None:
 
 _FOREVER: Final = 365 * 86400.0
 _NO_OPTIONS: Final = RequestOptions()
-_Sliced = TypeVar("_Sliced")
 
 
-def _sliced(slicer: Callable[[bytes], _Sliced], data: bytes) -> _Sliced:
-    try:
-        return slicer(data)
-    except EngineError as error:
-        raise from_engine(error) from None
+def _value(value: Input) -> graph_pb2.Value:
+    dtype = tensor_pb2.DType.ValueType(WIRE_DTYPES[value.type.dtype])
+    return graph_pb2.Value(name=value.name, type=tensor_pb2.TensorType(dtype=dtype, shape=value.type.shape))
 
 
-def _value(one: Input) -> graph_pb2.Value:
-    dtype = tensor_pb2.DType.ValueType(WIRE_DTYPES[one.type.dtype])
-    return graph_pb2.Value(name=one.name, type=tensor_pb2.TensorType(dtype=dtype, shape=one.type.shape))
-
-
-def _cost(evaluation: Evaluation) -> service_pb2.Cost:
-    cost, expected = evaluation.prepared.cost, evaluation.prediction
+def _cost(program: ReadyProgram) -> service_pb2.Cost:
+    cost, expected = program.prepared.cost, program.prediction
     return service_pb2.Cost(
         flops=service_pb2.LinearBound(constant=cost.flops.constant, per_row=cost.flops.per_row),
         bytes=service_pb2.LinearBound(constant=cost.bytes.constant, per_row=cost.bytes.per_row),

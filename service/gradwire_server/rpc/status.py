@@ -105,8 +105,8 @@ def name_of(code: grpc.StatusCode | None) -> str:
     return OK if code is None else code.name
 
 
-def failure(refusal: Refusal) -> StatusDetails:
-    """The refusal as what is said of it to a client, within the bounds on texts."""
+def status_details(refusal: Refusal) -> StatusDetails:
+    """What a client learns of the refusal, within the bounds on texts."""
     code, retry = _known(refusal.reason)
     if refusal.reason not in REASONS:
         refusal = internal()
@@ -123,29 +123,31 @@ def failure(refusal: Refusal) -> StatusDetails:
 
 def rpc_status(refusal: Refusal, request_id: str) -> RpcStatus:
     """The refusal as the end of a call: code, text, and trailing metadata with the google.rpc.Status."""
-    said = failure(refusal)
+    details = status_details(refusal)
     code, retry = _known(refusal.reason)
-    trailers: list[tuple[str, str | bytes]] = [(REQUEST_ID_KEY, request_id), (_DETAILS_KEY, encode_status(said))]
-    if said.retry_delay is not None:
-        trailers.append((_PUSHBACK_KEY, str(max(0, round(said.retry_delay * 1000)))))
+    trailers: list[tuple[str, str | bytes]] = [(REQUEST_ID_KEY, request_id), (_DETAILS_KEY, encode_status(details))]
+    if details.retry_delay is not None:
+        trailers.append((_PUSHBACK_KEY, str(max(0, round(details.retry_delay * 1000)))))
     elif retry is Retry.NEVER and code in _RETRIED_BY_CLIENTS:
         trailers.append((_PUSHBACK_KEY, "-1"))
-    return RpcStatus(code, said.message, tuple(trailers))
+    return RpcStatus(code, details.message, tuple(trailers))
 
 
-def encode_status(said: StatusDetails) -> bytes:
+def encode_status(details: StatusDetails) -> bytes:
     """A serialized google.rpc.Status."""
-    details = [_packed(error_details_pb2.ErrorInfo(reason=said.reason, domain=said.domain, metadata=said.metadata))]
-    if said.violations:
+    info = error_details_pb2.ErrorInfo(reason=details.reason, domain=details.domain, metadata=details.metadata)
+    packed = [_packed(info)]
+    if details.violations:
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=path, description=what) for path, what in said.violations
+            error_details_pb2.BadRequest.FieldViolation(field=path, description=what)
+            for path, what in details.violations
         ]
-        details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
-    if said.retry_delay is not None:
+        packed.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+    if details.retry_delay is not None:
         delay = Duration()
-        delay.FromNanoseconds(round(said.retry_delay * 1e9))
-        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    status = status_pb2.Status(code=said.code, message=said.message, details=details)
+        delay.FromNanoseconds(round(details.retry_delay * 1e9))
+        packed.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    status = status_pb2.Status(code=details.code, message=details.message, details=packed)
     return bytes(status.SerializeToString())
 
 
@@ -164,12 +166,12 @@ def _bounded(violations: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ..
     kept: list[tuple[str, str]] = []
     room = _MAX_DETAILS_BYTES
     for index, (path, what) in enumerate(violations):
-        one = _cut(path, 300, 400), _cut(what, 300, 600)
-        room -= sum([len(text.encode("utf-8", "replace")) for text in one])
+        violation = _cut(path, 300, 400), _cut(what, 300, 600)
+        room -= sum([len(text.encode("utf-8", "replace")) for text in violation])
         if room < 0 or (len(kept) == MAX_VIOLATIONS - 1 and index < len(violations) - 1):
             kept.append(("", f"+{len(violations) - index} more"))
             break
-        kept.append(one)
+        kept.append(violation)
     return tuple(kept)
 
 

@@ -1,8 +1,8 @@
 """EvaluateStream: many evaluations on one call, answered as they are done.
 
 A thread of the stream's own reads items, admits them and hands them to the dispatcher; the call's thread sends what is
-done. An item is open from when it is read until its answer has been sent. Reading stops while as many items, or as many
-bytes of items, are open as a stream may have: so a client that does not read its answers is not read from either.
+done. An item is open from when the reader has it until its answer has been sent. The reader waits while as many items,
+or as many bytes of items, are open as a stream may have: so the server does not read from a client that does not read.
 
 A bad item fails alone, in its own answer; only bytes that are no item at all end the stream. The call's thread wakes at
 the deadlines of open items. When the server drains, items that have not begun are answered SERVER_DRAINING, and so are
@@ -23,15 +23,14 @@ from typing import Final, Protocol
 from gradwire.wire.requests import SlicedStreamItem, join, slice_evaluate, slice_stream_item
 from gradwire.wire.responses import stream_error, stream_result_parts
 from gradwire.wire.status import encode_error
-from gradwire_engine.errors import EngineError
-from gradwire_server.admission.admission import Admission, draining
-from gradwire_server.config import Limit
-from gradwire_server.observe.logs import log_refusal
+from gradwire_server.admission.admission import Admission
+from gradwire_server.config.table import ServerConfig
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal, from_engine, internal, over_limit
-from gradwire_server.rpc.status import OK, code_name, failure
+from gradwire_server.refusal import Refusal, draining, over_limit
+from gradwire_server.rpc.refusals import log_refusal, refusal_of, sliced
+from gradwire_server.rpc.status import OK, code_name, status_details
 from gradwire_server.scheduling.dispatch import Dispatcher
-from gradwire_server.scheduling.job import Job
+from gradwire_server.scheduling.job import AnyJob
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class _Open:
         self.nbytes = nbytes
         self.arrived = arrived
         self.mode = "unknown"
-        self.job: Job | None = None
+        self.job: AnyJob | None = None
         self.answer: bytes | None = None
 
 
@@ -65,22 +64,18 @@ class Streams:
 
     def __init__(
         self,
+        config: ServerConfig,
         *,
         admission: Admission,
         dispatcher: Dispatcher,
         metrics: Metrics,
         clock: Callable[[], float],
-        max_streams: Limit,
-        max_items: Limit,
-        max_bytes: Limit,
     ) -> None:
+        self.config = config
         self.admission = admission
         self.dispatcher = dispatcher
         self.metrics = metrics
         self.clock = clock
-        self.max_items = max_items
-        self.max_bytes = max_bytes
-        self._max_streams = max_streams
         self._lock = threading.Lock()
         self._open: set[Stream] = set()
 
@@ -92,11 +87,11 @@ class Streams:
         self.admission.check_phase()
         stream = Stream(self, tenant, items, call)
         with self._lock:
-            if len(self._open) >= self._max_streams.value:
+            if len(self._open) >= self.config.max_streams:
                 raise over_limit(
                     "QUEUE_FULL",
                     "streams open",
-                    self._max_streams,
+                    self.config.limit("max_streams"),
                     len(self._open) + 1,
                     advice="close one, or use another replica",
                     retry_after=1.0,
@@ -172,7 +167,7 @@ class Stream:
         with contextlib.suppress(Empty):
             return self._done.get_nowait()
         with self._lock:
-            due = [self._streams.dispatcher.wake_at(one.job) for one in self._open.values() if one.job is not None]
+            due = [self._streams.dispatcher.wake_at(item.job) for item in self._open.values() if item.job is not None]
         wait = min([_IDLE_SECONDS, *[time - self._streams.clock() for time in due]])
         try:
             return self._done.get(timeout=max(0.0, wait))
@@ -182,7 +177,7 @@ class Stream:
     def _tick(self) -> None:
         now = self._streams.clock()
         with self._lock:
-            jobs = [one.job for one in self._open.values() if one.job is not None]
+            jobs = [item.job for item in self._open.values() if item.job is not None]
         for job in jobs:
             if job.outcome is None and self._streams.dispatcher.wake_at(job) <= now:
                 self._streams.dispatcher.tick(job)
@@ -202,14 +197,14 @@ class Stream:
         self._streams.metrics.answered(item.mode, code_name(refusal.reason))
         self._streams.metrics.rejected(refusal.reason)
         log_refusal(_log, refusal)
-        return stream_error(item.id, encode_error(failure(refusal)))
+        return stream_error(item.id, encode_error(status_details(refusal)))
 
     # Any thread
 
     def drain(self) -> None:
         """Answer what has not begun."""
         with self._lock:
-            jobs = [one.job for one in self._open.values() if one.job is not None]
+            jobs = [item.job for item in self._open.values() if item.job is not None]
         for job in jobs:
             self._streams.dispatcher.withdraw(job, draining())
         self._done.put(None)
@@ -220,7 +215,7 @@ class Stream:
             if self._is_ended:
                 return
             self._is_ended = True
-            jobs = [one.job for one in self._open.values() if one.job is not None]
+            jobs = [item.job for item in self._open.values() if item.job is not None]
             self._room.notify()
         for job in jobs:
             self._streams.dispatcher.cancel(job)
@@ -249,53 +244,41 @@ class Stream:
 
     def _wait_for_room(self) -> bool:
         """Wait until another item may be read; False where the call is over."""
-        streams = self._streams
         with self._lock:
-            self._room.wait_for(
-                lambda: (
-                    self._is_ended
-                    or (len(self._open) < streams.max_items.value and self._bytes < streams.max_bytes.value)
-                )
-            )
+            self._room.wait_for(lambda: self._is_ended or self._has_room())
             return not self._is_ended
+
+    def _has_room(self) -> bool:
+        config = self._streams.config
+        return len(self._open) < config.max_stream_items and self._bytes < config.max_stream_bytes
 
     def _accept(self, data: bytes) -> None:
         """Admit one item, or answer why not."""
-        try:
-            sliced = slice_stream_item(data)
-        except EngineError as error:
-            raise from_engine(error) from None
-        item = _Open(sliced.id, len(data), self._streams.clock())
+        request = sliced(slice_stream_item, data)
+        item = _Open(request.id, len(data), self._streams.clock())
         with self._lock:
-            is_duplicate = sliced.id in self._open
+            is_duplicate = request.id in self._open
             if not is_duplicate:
-                self._open[sliced.id] = item
+                self._open[request.id] = item
             self._bytes += item.nbytes
         try:
             if is_duplicate:
-                raise Refusal("DUPLICATE_STREAM_ID", f"item {sliced.id} is open on this stream; choose another id")
-            self._start(item, sliced)
-        except Refusal as refusal:
-            item.answer = self._refused(item, refusal)
-            self._done.put(item)
-        except EngineError as error:
-            item.answer = self._refused(item, from_engine(error))
-            self._done.put(item)
+                raise Refusal("DUPLICATE_STREAM_ID", f"item {request.id} is open on this stream; choose another id")
+            self._start(item, request)
         except Exception as error:
-            _log.error("an item failed", exc_info=error)
-            item.answer = self._refused(item, internal(repr(error)))
+            item.answer = self._refused(item, refusal_of(error, _log))
             self._done.put(item)
 
-    def _start(self, item: _Open, sliced: SlicedStreamItem) -> None:
-        if sliced.kind == "blob":
+    def _start(self, item: _Open, request: SlicedStreamItem) -> None:
+        if request.kind == "blob":
             raise Refusal("UNSUPPORTED_BLOB", "this server takes no blobs; send the constant inline")
-        if not sliced.kind:
-            raise Refusal("MALFORMED_REQUEST", f"item {sliced.id} is empty; expected evaluate")
+        if not request.kind:
+            raise Refusal("MALFORMED_REQUEST", f"item {request.id} is empty; expected evaluate")
         admission = self._streams.admission
-        request = slice_evaluate(sliced.data, sliced.start, sliced.end)
+        evaluate = sliced(slice_evaluate, request.data, request.start, request.end)
         remaining = None if self._deadline is None else self._deadline - item.arrived
-        deadline = admission.deadline(item.arrived, remaining, request.options)
-        job = admission.admit(self._tenant, request, deadline, functools.partial(setattr, item, "mode"))
+        deadline = admission.deadline(item.arrived, remaining, evaluate.options)
+        job = admission.admit(self._tenant, evaluate, deadline, functools.partial(setattr, item, "mode"))
         job.finish = lambda parts: join(stream_result_parts(item.id, parts))
         with self._lock:
             item.job = job

@@ -1,9 +1,8 @@
-"""The threads that serve calls. Made when they are needed, never more than `most`; the one idle last is used first.
+"""The threads that serve calls. Made when they are needed, up to a bound; the one idle last is used first.
 
 grpc takes anything with a `submit` for its thread pool. This one does less than `concurrent.futures` does for a call
 (no future, no lock of its own for each), and its last idle thread is the one whose stack is still in the cache. It also
-knows how many calls it has in hand, so that too many can be refused: there must be more threads than calls allowed,
-since a call that finds no thread waits without bound.
+knows how many calls it has in hand, so that the boundary can refuse too many.
 """
 
 from __future__ import annotations
@@ -54,10 +53,11 @@ class Submitted:
 
 
 class HandlerThreads:
-    """At most `most` threads. `calls` is the number of calls that run or wait for a thread."""
+    """At most `threads` of them, for `calls_allowed` calls in hand; `calls` is how many run or wait for a thread."""
 
-    def __init__(self, most: int, name: str) -> None:
-        self._most = most
+    def __init__(self, threads: int, *, calls_allowed: int, name: str = "handler") -> None:
+        self._most = threads
+        self._calls_allowed = calls_allowed
         self._name = name
         self._lock = threading.Lock()
         self._idle: list[SimpleQueue[Submitted | None]] = []
@@ -65,6 +65,11 @@ class HandlerThreads:
         self._count = 0
         self._is_closed = False
         self.calls = 0
+
+    @property
+    def are_full(self) -> bool:
+        """Whether as many calls are in hand as may be."""
+        return self.calls >= self._calls_allowed
 
     def submit(self, function: Callable[..., object], /, *arguments: Any) -> Submitted:
         """Run a function on one of the threads."""

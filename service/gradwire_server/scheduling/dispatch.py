@@ -1,19 +1,18 @@
 """From the queue to a worker and back: leader and followers.
 
-A request is served by the thread that brought it. If a worker is idle the thread takes it and runs the request there
-itself, without a hop. If none is, the thread waits; when a worker becomes idle, whoever released it picks the next
-batch and wakes one of its members, the leader, which runs the whole batch and hands the others their answers. Requests
-without a thread of their own (items of streams) are led by a thread of `launch`.
+The thread that brought a request serves it. If a worker is idle, the thread takes the worker and runs the request
+there itself, without a hop. If none is, the thread waits. The thread that releases a worker picks the next batch, and
+wakes one of its members, the leader. The leader runs the whole batch and hands the others their answers. A thread of
+`launch` leads a batch of requests that have no threads of their own (items of streams).
 
-What is promised:
-- Deadlines fire apart from dispatch: each waiting thread wakes at its own deadline, whatever the workers do. What has
-  not begun then never begins.
-- A batch that fails or loses its worker runs again, member by member, so only the guilty one fails. Alone, a request
-  whose worker was killed from outside is tried again three times, then WORKER_LOST.
-- Every accepted request gets exactly one outcome, and its worker is released before its followers are woken.
+What the dispatcher promises:
+- Deadlines fire apart from dispatch: each waiting thread wakes at its own deadline, whatever the workers do. A request
+  that has not begun then never begins.
+- A batch that fails or loses its worker runs again, member by member, as `retries` decides.
+- Every accepted request gets exactly one outcome. The leader releases the worker before it wakes the followers.
 
 Worst case of a wait: the request's deadline, plus, for a leader, the task's time limit. One lock guards queues, states
-and predictions; it is never held while a task runs or an answer is built.
+and predictions; no thread holds it while a task runs or an answer is built.
 """
 
 from __future__ import annotations
@@ -23,24 +22,20 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from gradwire_server.config import Limit
-from gradwire_server.ipc.messages import TaskFailed, WorkerLost
-from gradwire_server.refusal import Refusal, from_task, internal
-from gradwire_server.scheduling.job import Job, Lead, State, Worker
-from gradwire_server.scheduling.queues import Batch, QueueFull, Queues
-
-FOREIGN_DEATHS: Final = 3
-"""How often a request that runs alone is tried again because its worker was killed from outside."""
-
-_LEAST_RETRY_SECONDS: Final = 0.05
+from gradwire_server.config.table import ServerConfig
+from gradwire_server.processes.child_process import WorkerLost
+from gradwire_server.refusal import Refusal
+from gradwire_server.scheduling.job import AnyJob, Lead, State, Worker
+from gradwire_server.scheduling.queues import Batch, Queues
+from gradwire_server.scheduling.retries import Retries
 
 _log = logging.getLogger(__name__)
 
 
 class Pool(Protocol):
-    """Where workers are lent; neither method blocks. `release` may call `Dispatcher.on_idle`."""
+    """Lends workers; neither method blocks. `release` may call `Dispatcher.on_idle`."""
 
     def acquire(self, *, short: bool, plan_id: str = "") -> Worker | None: ...
 
@@ -48,56 +43,43 @@ class Pool(Protocol):
 
 
 class Observer(Protocol):
-    """Who counts."""
+    """Counts what ran."""
 
     def batch(self, mode: str, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None: ...
 
 
 class Dispatcher:
-    """Runs jobs on the pool's workers. `workers` is how many there are. All methods may be called from any thread.
+    """Runs jobs on the pool's workers. All methods may be called from any thread.
 
-    `launch` runs a function on some thread soon. `refuse_full(full, seconds)` makes the refusal of a request that finds
-    no room; `seconds` is when there may be some. `settle(job)` is called once for every job, when neither a queue nor a
-    worker has anything to do with it any longer: before its outcome is known to who brought it, or, where that one gave
-    up, later.
+    `launch` runs a function on some thread soon. The dispatcher calls a job's `settle` once, when neither a queue nor a
+    worker uses the job any longer. It wakes whoever brought the job after that. Only a job that was given up while it
+    ran is settled later, when its worker is done.
     """
 
     def __init__(
         self,
+        config: ServerConfig,
         *,
-        queues: Queues[Job],
         pool: Pool,
-        workers: int,
         clock: Callable[[], float],
-        task_timeout: Limit,
-        worker_memory: Limit,
-        short_seconds: float,
-        queue_delay: float,
         launch: Callable[[Callable[[], None]], object],
-        refuse_full: Callable[[QueueFull, float], Refusal],
-        settle: Callable[[Job], None],
         observer: Observer,
     ) -> None:
-        self._queues = queues
+        self._config = config
+        self._queues: Queues[AnyJob] = Queues(config)
+        self._retries = Retries(config)
         self._pool = pool
-        self._workers = workers
         self._clock = clock
-        self._task_timeout = task_timeout
-        self._worker_memory = worker_memory
-        self._short_seconds = short_seconds
-        self._queue_delay = queue_delay
         self._launch = launch
-        self._refuse_full = refuse_full
-        self._settle = settle
         self._observer = observer
         self._lock = threading.Lock()
 
     # For those who bring requests
 
-    def run(self, job: Job, before_waiting: Callable[[], object] = lambda: None) -> bytes:
+    def run(self, job: AnyJob, before_waiting: Callable[[], object] = lambda: None) -> bytes:
         """Run the job and return its answer, or raise its Refusal.
 
-        `before_waiting` is called if the job is not run by this thread at once; `cancel` may be called from then on.
+        A thread that does not run the job at once calls `before_waiting`; from then on others may call `cancel`.
         """
         inbox: SimpleQueue[None] = SimpleQueue()
         job.wake = lambda: inbox.put(None)
@@ -120,19 +102,19 @@ class Dispatcher:
             raise job.outcome
         return job.outcome
 
-    def start(self, job: Job, done: Callable[[], None]) -> None:
-        """Run the job on other threads, and call `done` once when it has its outcome. Refusal where it is not taken.
+    def start(self, job: AnyJob, done: Callable[[], None]) -> None:
+        """Run the job on other threads, and call `done` once when it has its outcome. Refusal where there is no room.
 
-        Who starts a job calls `tick` at the time that `wake_at` says.
+        Whoever starts a job calls `tick` at the time that `wake_at` says.
         """
         job.wake = done
         self._submit(job)
 
-    def wake_at(self, job: Job) -> float:
-        """When something is due for this job that nobody else does."""
+    def wake_at(self, job: AnyJob) -> float:
+        """When whoever brought the job has to `tick`: nobody else does what is due then."""
         return job.deadline if job.ready_at <= self._clock() else min(job.deadline, job.ready_at)
 
-    def tick(self, job: Job) -> None:
+    def tick(self, job: AnyJob) -> None:
         """Do what is due: give the job up if it is late, run its line if it has waited long enough for others."""
         now = self._clock()
         if now >= job.deadline:
@@ -142,12 +124,12 @@ class Dispatcher:
         else:
             self.on_idle()
 
-    def withdraw(self, job: Job, refusal: Refusal) -> bool:
+    def withdraw(self, job: AnyJob, refusal: Refusal) -> bool:
         """End a job that has not begun; False if it has."""
         return self._withdraw(job, State.WAITING, refusal)
 
-    def cancel(self, job: Job) -> None:
-        """Nobody waits for the job any longer. What has begun runs on, for others or for nobody."""
+    def cancel(self, job: AnyJob) -> None:
+        """Nobody waits for the job any longer. A job that has begun runs on, for others or for nobody."""
         refusal = Refusal("CANCELLED", "the client has cancelled the call")
         if not self._withdraw(job, State.WAITING, refusal):
             self._withdraw(job, State.RUNNING, refusal)
@@ -172,7 +154,7 @@ class Dispatcher:
 
     # Into the queue, and out of it
 
-    def _submit(self, job: Job) -> Lead | None:
+    def _submit(self, job: AnyJob) -> Lead | None:
         """Queue the job and start what can start; what this thread is to lead, if anything."""
         try:
             with self._lock:
@@ -180,42 +162,35 @@ class Dispatcher:
                 leads = self._without_queue(job, now)
                 if not leads:
                     self._refuse_infeasible(job, now)
-                    job.ready_at = now + self._queue_delay
-                    self._push(job)
+                    job.ready_at = now + self._config.max_queue_delay
+                    self._queues.push(job)
+                    job.state = State.WAITING
                     leads = self._assign(now)
                 own, job.lead = job.lead, None
         except Refusal:
-            self._settle(job)
+            job.settle()
             raise
         self._wake([lead for lead in leads if lead is not own])
         return own
 
-    def _without_queue(self, job: Job, now: float) -> list[Lead]:
+    def _without_queue(self, job: AnyJob, now: float) -> list[Lead]:
         """The short way: nobody waits and a worker is idle."""
-        if len(self._queues) or self._queue_delay:
+        if len(self._queues) or self._config.max_queue_delay:
             return []
         seconds = job.prediction.seconds(job.rows)
-        worker = self._pool.acquire(short=seconds < self._short_seconds, plan_id=job.work.plan_id)
+        worker = self._pool.acquire(short=seconds < self._config.short_seconds, plan_id=job.work.plan_id)
         return [] if worker is None else [self._begin((job,), job.rows, worker, now)]
 
-    def _refuse_infeasible(self, job: Job, now: float) -> None:
+    def _refuse_infeasible(self, job: AnyJob, now: float) -> None:
         """A job that has to wait, and that would not be done in time as far as is known, is refused at once."""
         if job.prediction.is_measured:
-            seconds = self._queues.seconds / self._workers + job.prediction.seconds(job.rows)
+            seconds = self._queues.seconds / self._config.workers + job.prediction.seconds(job.rows)
             if now + seconds > job.deadline:
                 raise Refusal(
                     "DEADLINE_INFEASIBLE",
                     f"the deadline is in {job.deadline - now:.3g} s; queue and run take about {seconds:.3g} s",
                     details={"predicted_seconds": f"{seconds:.6g}"},
                 )
-
-    def _push(self, job: Job) -> None:
-        try:
-            self._queues.push(job)
-        except QueueFull as full:
-            retry_after = max(_LEAST_RETRY_SECONDS, self._queues.seconds / self._workers / 2)
-            raise self._refuse_full(full, retry_after) from None
-        job.state = State.WAITING
 
     def _assign(self, now: float) -> list[Lead]:
         """Give batches to idle workers until there are no more of the one or the other. With the lock held."""
@@ -229,7 +204,7 @@ class Dispatcher:
             leads.append(self._begin(batch.members, batch.rows, worker, now))
         return leads
 
-    def _chosen(self, now: float) -> tuple[Batch[Job], Worker] | None:
+    def _chosen(self, now: float) -> tuple[Batch[AnyJob], Worker] | None:
         batch = self._queues.choose(now)
         if batch is None:
             return None
@@ -241,7 +216,7 @@ class Dispatcher:
         return None if batch is None or worker is None else (batch, worker)
 
     @staticmethod
-    def _begin(members: tuple[Job, ...], rows: int, worker: Worker, now: float) -> Lead:
+    def _begin(members: tuple[AnyJob, ...], rows: int, worker: Worker, now: float) -> Lead:
         lead = Lead(members, rows, worker)
         for job in members:
             job.state = State.RUNNING
@@ -251,7 +226,7 @@ class Dispatcher:
             lead.leader.lead = lead
         return lead
 
-    def _withdraw(self, job: Job, state: State, refusal: Refusal) -> bool:
+    def _withdraw(self, job: AnyJob, state: State, refusal: Refusal) -> bool:
         """End the job if it is in this state."""
         with self._lock:
             if job.state is not state:
@@ -260,7 +235,7 @@ class Dispatcher:
                 self._queues.remove(job)
             job.end(refusal)
         if state is State.WAITING:
-            self._settle(job)
+            job.settle()
         job.wake()
         return True
 
@@ -279,15 +254,15 @@ class Dispatcher:
         outcomes: Sequence[bytes | Refusal | None]
         try:
             outcomes = self._computed(lead)
-        except (TaskFailed, WorkerLost) as error:
-            outcomes = self._after_failure(lead, error)
+        except (Refusal, WorkerLost) as error:
+            outcomes = self._retries.after(lead, error)
         except Exception as error:
             _log.error("a batch failed", exc_info=error)
-            outcomes = self._after_failure(lead, error)
+            outcomes = self._retries.after(lead, error)
         finally:
             self._pool.release(lead.worker)
         if len(outcomes) == 1 and outcomes[0] is not None and lead.leader is not None:
-            self._settle(lead.leader)  # nobody else knows of this job, and its thread is this one
+            lead.leader.settle()  # nobody else knows of this job, and its thread is this one
             lead.leader.end(outcomes[0])
             return
         abandoned, ended = [], []
@@ -304,7 +279,7 @@ class Dispatcher:
                     self._queues.push_back(job)
             leads = self._assign(self._clock()) if None in outcomes else []
         for job in abandoned + ended:
-            self._settle(job)
+            job.settle()
         for job in ended:
             job.wake()
         self._wake(leads)
@@ -312,7 +287,7 @@ class Dispatcher:
     def _computed(self, lead: Lead) -> list[bytes | Refusal]:
         work = lead.members[0].work
         started = self._clock()
-        result = lead.worker.run(work.task(lead.members), self._task_timeout.value)
+        result = lead.worker.run(work.task(lead.members), self._config.task_timeout)
         answers = work.answers(result, lead.members)
         seconds = self._clock() - started
         with self._lock:
@@ -320,26 +295,3 @@ class Dispatcher:
         waited = [job.started_at - job.submitted_at for job in lead.members]
         self._observer.batch(work.mode, lead.rows, result.compute_seconds, waited)
         return answers
-
-    def _after_failure(self, lead: Lead, error: Exception) -> list[Refusal | None]:
-        """What each member gets: None means another turn, alone."""
-        if len(lead.members) > 1:
-            return [None] * len(lead.members)
-        (job,) = lead.members
-        if isinstance(error, TaskFailed):
-            return [from_task(error)]
-        if not isinstance(error, WorkerLost):
-            return [internal(repr(error))]
-        if error.cause == "killed":
-            job.deaths += 1
-            if job.deaths <= FOREIGN_DEATHS:
-                return [None]
-        return [self._lost(error, job)]
-
-    def _lost(self, error: WorkerLost, job: Job) -> Refusal:
-        limit = {"time_limit": self._task_timeout, "memory_limit": self._worker_memory}.get(error.cause)
-        if limit is not None:
-            reason, what = f"TASK_{error.cause.upper()}", error.cause.replace("_", " ")
-            return Refusal(reason, f"the task went over its {what}: {limit}; send fewer rows", details=limit.details())
-        tries = f", {job.deaths} times" if job.deaths else ""
-        return Refusal("WORKER_LOST", f"the worker died while it ran this request alone{tries}", log=str(error))

@@ -1,17 +1,23 @@
 """A request that has been admitted, on its way through queue and worker; and what a worker is asked and answers for
-it."""
+it.
+
+A kind of request is a `Work`: it makes one task of the jobs of a batch, and takes the result apart again. The payload
+of its jobs belongs to it alone; the queues and the dispatcher do not look at it.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from gradwire.wire.requests import join
 from gradwire.wire.tensors import Buffer
-from gradwire_server.ipc.messages import ExplainTask, Task, TaskResult
+from gradwire_server.processes.tasks import ExplainTask, Task, TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.prediction import Prediction
+
+Payload = TypeVar("Payload")
 
 
 class Worker(Protocol):
@@ -20,7 +26,7 @@ class Worker(Protocol):
     def run(self, task: Task | ExplainTask, timeout: float) -> TaskResult: ...
 
 
-class Work(Protocol):
+class Work(Protocol[Payload]):
     """What a request asks of a worker, and how several such requests become one task. Equal keys mean equal work.
 
     `answers` gives one outcome for each job, in order, and copies what it needs of the result.
@@ -30,9 +36,9 @@ class Work(Protocol):
     plan_id: str
     prediction: Prediction
 
-    def task(self, jobs: Sequence[Job]) -> Task | ExplainTask: ...
+    def task(self, jobs: Sequence[Job[Payload]]) -> Task | ExplainTask: ...
 
-    def answers(self, result: TaskResult, jobs: Sequence[Job]) -> list[bytes | Refusal]: ...
+    def answers(self, result: TaskResult, jobs: Sequence[Job[Payload]]) -> list[bytes | Refusal]: ...
 
 
 class State(enum.Enum):
@@ -45,12 +51,13 @@ class State(enum.Enum):
     DONE = 4
 
 
-class Job:
+class Job(Generic[Payload]):
     """One admitted request. Once it has been submitted, the dispatcher writes it, with its lock held.
 
-    `work` and `payload` say what is asked; `held` must be kept until the job is settled. Jobs with the same `tenant`
-    and `key` may share a batch, unless they are `solo`. `deadline` is a time of the dispatcher's clock. `finish` makes
-    an answer of the parts that `work` builds. `wake` tells who brought it to look at it again.
+    `work` and `payload` say what is asked. Jobs with the same `tenant` and `key` may share a batch, unless they are
+    `solo`. `deadline` is a time of the dispatcher's clock. The dispatcher calls `settle` once, when neither a queue nor
+    a worker uses the job any longer: it gives back what admission holds for the request. `finish` makes an answer of
+    the parts that `work` builds. `wake` tells whoever brought the job to look at it again.
     """
 
     has_thread = False
@@ -63,15 +70,15 @@ class Job:
     def __init__(
         self,
         *,
-        work: Work,
-        payload: Any,
+        work: Work[Payload],
+        payload: Payload,
         rows: int,
         nbytes: int,
         deadline: float,
         key: Hashable,
         solo: bool,
-        tenant: str = "",
-        held: tuple[Any, ...] = (),
+        tenant: str,
+        settle: Callable[[], object],
     ) -> None:
         self.work = work
         self.payload = payload
@@ -81,7 +88,7 @@ class Job:
         self.key = key
         self.solo = solo
         self.tenant = tenant
-        self.held = held
+        self.settle = settle
         self.prediction = work.prediction
         self.finish: Callable[[Sequence[Buffer]], bytes] = join
         self.wake: Callable[[], object] = _nobody
@@ -92,12 +99,16 @@ class Job:
         self.state = State.DONE
 
 
+AnyJob: TypeAlias = Job[Any]
+"""A job of any kind: what may be done with it does not depend on its payload."""
+
+
 class Lead:
     """A batch, the worker it is going to run on, and the member whose thread does it, if any has one."""
 
     __slots__ = ("leader", "members", "rows", "worker")
 
-    def __init__(self, members: tuple[Job, ...], rows: int, worker: Worker) -> None:
+    def __init__(self, members: tuple[AnyJob, ...], rows: int, worker: Worker) -> None:
         self.members = members
         self.rows = rows
         self.worker = worker

@@ -9,8 +9,8 @@ its batches, and nobody gains by sending many keys or many small requests.
 A batch is what waits in the queue at that moment, from the front, as far as bytes and predicted seconds allow; at least
 one request. Its cost is linear in its members; choosing is linear in the queues only when all are in debt.
 
-Bounds: `max_requests` queued, and `max_seconds` predicted for all of them; while nothing is queued any request is
-taken.
+Bounds: `max_queued_requests`, and `max_queued_seconds` predicted for all of them and each worker. While nothing is
+queued any request is taken.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from gradwire_server.config.table import ServerConfig
+from gradwire_server.refusal import Refusal, over_limit
+
 QUANTUM_SECONDS: Final = 0.01
 """What a queue gets in each round."""
+
+_LEAST_RETRY_SECONDS: Final = 0.05
+_ADVICE: Final = "try again later, or use another replica"
 
 
 class Predicted(Protocol):
@@ -52,29 +58,6 @@ class Queued(Protocol):
 
 Request = TypeVar("Request", bound=Queued)
 Entry = TypeVar("Entry")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QueueLimits:
-    """Bounds on what waits, and on a batch of several requests; bytes and seconds as their names say.
-
-    `short_seconds`: work predicted below counts as short.
-    """
-
-    max_requests: int = 1000
-    max_seconds: float = 2.0
-    max_batch_bytes: int = 64 << 20
-    max_batch_seconds: float = 0.1
-    short_seconds: float = 0.05
-
-
-class QueueFull(Exception):
-    """There is no room: `what` is "requests" or "seconds", `value` what there would be."""
-
-    def __init__(self, what: str, value: float) -> None:
-        super().__init__(f"{what}: {value:g}")
-        self.what = what
-        self.value = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +114,8 @@ class _Turns(Generic[Entry]):
 class Queues(Generic[Request]):
     """All that waits."""
 
-    def __init__(self, limits: QueueLimits) -> None:
-        self._limits = limits
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
         self._tenants: _Turns[_Turns[deque[Request]]] = _Turns()
         self._lines: dict[tuple[str, Hashable], deque[Request]] = {}
         self._count = 0
@@ -154,13 +137,20 @@ class Queues(Generic[Request]):
         return request.prediction.per_row * request.rows
 
     def push(self, request: Request) -> None:
-        """Let a request wait; QueueFull where the bounds do not allow it."""
-        if self._count >= self._limits.max_requests:
-            raise QueueFull("requests", self._count + 1)
+        """Let a request wait; a Refusal, QUEUE_FULL, where the bounds do not allow it."""
+        config = self._config
+        if self._count >= config.max_queued_requests:
+            raise self._full("max_queued_requests", "requests queued", self._count + 1)
         charge = self.charge(request)
-        if self._count and self._seconds + charge > self._limits.max_seconds:
-            raise QueueFull("seconds", self._seconds + charge)
+        if self._count and self._seconds + charge > config.max_queued_seconds * config.workers:
+            per_worker = (self._seconds + charge) / config.workers
+            raise self._full("max_queued_seconds", "seconds queued per worker", per_worker)
         self._enter(request, charge).append(request)
+
+    def _full(self, option: str, what: str, value: float) -> Refusal:
+        retry_after = max(_LEAST_RETRY_SECONDS, self.seconds / self._config.workers / 2)
+        limit = self._config.limit(option)
+        return over_limit("QUEUE_FULL", what, limit, value, advice=_ADVICE, retry_after=retry_after)
 
     def push_back(self, request: Request) -> None:
         """Let a request wait again that has waited before: first in its line, whatever the bounds."""
@@ -220,8 +210,8 @@ class Queues(Generic[Request]):
             self._leave(member, line)
 
     def _batch(self, line: deque[Request], now: float, short_only: bool) -> Batch[Request] | None:
-        limits = self._limits
-        most_seconds = min(limits.max_batch_seconds, limits.short_seconds) if short_only else limits.max_batch_seconds
+        config = self._config
+        most_seconds = min(config.max_batch_seconds, config.short_seconds) if short_only else config.max_batch_seconds
         members: list[Request] = []
         rows = nbytes = 0
         is_full = False
@@ -230,7 +220,7 @@ class Queues(Generic[Request]):
                 continue
             more, larger = rows + request.rows, nbytes + request.nbytes
             if members and (
-                request.solo or larger > limits.max_batch_bytes or request.prediction.seconds(more) > most_seconds
+                request.solo or larger > config.max_batch_bytes or request.prediction.seconds(more) > most_seconds
             ):
                 is_full = True
                 break
@@ -242,5 +232,5 @@ class Queues(Generic[Request]):
         if not members or (members[0].ready_at > now and not is_full):
             return None
         seconds = members[0].prediction.seconds(rows)
-        is_short = seconds < limits.short_seconds
+        is_short = seconds < config.short_seconds
         return Batch(tuple(members), rows, seconds, is_short) if is_short or not short_only else None

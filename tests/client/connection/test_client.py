@@ -17,11 +17,12 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.kit.client.local import LocalClient
 
 import gradwire as gw
-from gradwire.connection.channel import SERVICE, read_certificates
+from gradwire.connection.channel import read_certificates
 from gradwire.connection.client import Client, current_client, make_client
 from gradwire.connection.current import PROCESS, Process
 from gradwire.errors import ServiceError
 from gradwire.v1 import service_pb2
+from gradwire.wire.service import SERVICE
 
 Behaviour = Callable[[bytes, grpc.ServicerContext], bytes]
 
@@ -69,7 +70,7 @@ def server() -> Iterator[FakeServer]:
 
 @pytest.fixture
 def client(server: FakeServer) -> Iterator[Client]:
-    with gw.connect(server.target, timeout=10.0) as connected:
+    with gw.connect(server.target, timeout=60.0) as connected:
         yield connected
 
 
@@ -221,7 +222,7 @@ def test_violations_and_delays_are_told(server: FakeServer, client: Client) -> N
 
 
 def test_nobody_there() -> None:
-    with gw.connect("localhost:1", timeout=5.0), pytest.raises(gw.UnavailableError, match="gradwire serve") as caught:
+    with gw.connect("localhost:1", timeout=60.0), pytest.raises(gw.UnavailableError, match="gradwire serve") as caught:
         call()
     assert caught.value.reason == "UNREACHABLE"
     assert caught.value.request_id is None
@@ -231,7 +232,7 @@ def test_no_answer_in_time(server: FakeServer) -> None:
     release = threading.Event()
 
     def late(request: bytes, context: grpc.ServicerContext) -> bytes:
-        release.wait(10.0)
+        release.wait(60.0)
         return b""
 
     server.behaviour = late
@@ -311,27 +312,27 @@ def test_a_client_closed_under_a_call_ends_it(server: FakeServer) -> None:
 
     def late(request: bytes, context: grpc.ServicerContext) -> bytes:
         started.set()
-        release.wait(10.0)
+        release.wait(60.0)
         return b""
 
     server.behaviour = late
     client = gw.connect(server.target)
     future = gw.grad(np.sin).submit(0.0)
-    started.wait(10.0)
+    started.wait(60.0)
     client.close()
     release.set()
     with pytest.raises(gw.RequestError) as caught:
-        future.result(10.0)
+        future.result(60.0)
     assert caught.value.reason == "CANCELLED"
 
 
 def test_a_pickled_client_reaches_the_same_service_without_its_token(server: FakeServer) -> None:
-    with gw.connect(server.target, token="secret", timeout=7.0, snapshot_bytes=4096) as client:
+    with gw.connect(server.target, token="secret", timeout=70.0, snapshot_bytes=4096) as client:
         call()
         assert b"secret" not in pickle.dumps(client)
         copy = pickle.loads(pickle.dumps(client))
     assert copy.target == server.target
-    assert (copy.timeout, copy.snapshot_bytes) == (7.0, 4096)
+    assert (copy.timeout, copy.snapshot_bytes) == (70.0, 4096)
     with copy:
         assert current_client() is copy
         assert call() == 1.0

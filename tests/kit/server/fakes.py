@@ -8,7 +8,8 @@ from gradwire_engine.bounds import Bound, Cost
 from gradwire_engine.graph import Input
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
-from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused, TaskFailed, TaskResult
+from gradwire_server.ipc.messages import PreparedProgram
+from gradwire_server.processes.tasks import TaskResult
 from gradwire_server.refusal import Refusal
 from gradwire_server.scheduling.job import Job
 from gradwire_server.scheduling.prediction import Prediction
@@ -41,10 +42,10 @@ class FakeWork:
         self.log: list[list[bytes]] = []
         self.poison: dict[bytes, Exception] = {}
 
-    def task(self, jobs: Sequence[Job]) -> list[bytes]:  # type: ignore[override]
+    def task(self, jobs: Sequence[Job[bytes]]) -> list[bytes]:  # type: ignore[override]
         return [job.payload for job in jobs]
 
-    def answers(self, result: TaskResult, jobs: Sequence[Job]) -> list[bytes | Refusal]:
+    def answers(self, result: TaskResult, jobs: Sequence[Job[bytes]]) -> list[bytes | Refusal]:
         return [b"answer to " + job.payload for job in jobs]
 
 
@@ -124,7 +125,7 @@ class FakePreparing:
 
     def __init__(self, prepared: PreparedProgram | None = None) -> None:
         self.prepared = prepared or prepared_program()
-        self.refusal: PrepareRefused | TimeoutError | None = None
+        self.refusal: Refusal | TimeoutError | None = None
         self.calls: list[tuple[bytes, Layout, float]] = []
 
     def prepare(
@@ -136,6 +137,6 @@ class FakePreparing:
         return self.prepared
 
 
-def failed(reason: str = "TASK_MEMORY_LIMIT") -> TaskFailed:
+def failed(reason: str = "TASK_MEMORY_LIMIT") -> Refusal:
     """A task that has no result."""
-    return TaskFailed(reason, "this one cannot be")
+    return Refusal(reason, "this one cannot be")

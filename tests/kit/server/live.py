@@ -9,21 +9,22 @@ from typing import Any
 
 import grpc
 import numpy as np
-from tests.server.observe.test_metrics import samples
+from tests.kit.server.exposition import samples
 
 import gradwire_engine.vocabulary as v
 from gradwire.wire.programs import encode_program, program_id
 from gradwire.wire.requests import evaluate_parts, join
 from gradwire.wire.responses import Evaluated, decode_evaluated
+from gradwire.wire.service import SERVICE
 from gradwire.wire.status import StatusDetails, decode_status
 from gradwire.wire.tensors import OutgoingTensor
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.program import Grad, Program
 from gradwire_engine.types import DType, TensorType
 from gradwire_server.app import Server
-from gradwire_server.config import MIB, ServerConfig
+from gradwire_server.config.table import ServerConfig
+from gradwire_server.config.texts import MIB
 
-SERVICE = "/gradwire.v1.GradientService/"
 SCALAR = TensorType(DType.FLOAT64)
 
 
@@ -56,6 +57,11 @@ def slow_program(steps: int, length: int = 4096) -> bytes:
     return encoded(builder, [x + v.sum_over(row, (0,)) * 0.0])
 
 
+def method(name: str) -> str:
+    """An RPC as gRPC calls it."""
+    return f"/{SERVICE}/{name}"
+
+
 class Failed(Exception):
     """A call that failed, with what its status says."""
 
@@ -70,10 +76,6 @@ class Failed(Exception):
         return self.said.reason
 
 
-def tensors(*arrays: object) -> list[OutgoingTensor]:
-    return [OutgoingTensor.inline(np.asarray(array)) for array in arrays]
-
-
 class Client:
     """Calls with bytes; what fails raises Failed."""
 
@@ -82,13 +84,13 @@ class Client:
         options = [("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", size)]
         self.channel = grpc.insecure_channel(address, options=[*options, ("grpc.use_local_subchannel_pool", 1)])
 
-    def call(self, method: str, request: bytes, timeout: float = 30.0, **options: Any) -> bytes:
+    def call(self, name: str, request: bytes, timeout: float = 120.0, **options: Any) -> bytes:
         try:
-            return self.channel.unary_unary(SERVICE + method)(request, timeout=timeout, **options)  # type: ignore[no-any-return]
+            return self.channel.unary_unary(method(name))(request, timeout=timeout, **options)  # type: ignore[no-any-return]
         except grpc.RpcError as error:
             raise failed(error) from None
 
-    def evaluate(self, *inputs: object, timeout: float = 30.0, **fields: Any) -> Evaluated:
+    def evaluate(self, *inputs: object, timeout: float = 120.0, **fields: Any) -> Evaluated:
         outgoing: Iterable[OutgoingTensor] = [
             one if isinstance(one, OutgoingTensor) else OutgoingTensor.inline(np.asarray(one)) for one in inputs
         ]
@@ -138,11 +140,11 @@ class Live:
     @staticmethod
     def wait_until(condition: Callable[[], bool]) -> None:
         """Poll until something happens elsewhere that says nothing when it does."""
-        for _ in range(4000):
+        for _ in range(12_000):
             if condition():
                 return
             threading.Event().wait(0.005)
-        raise AssertionError("it did not happen within 20 s")
+        raise AssertionError("it did not happen within 60 s")
 
     def close(self) -> None:
         self.client.close()

@@ -9,15 +9,17 @@ from tests.kit.server.fakes import FLOAT64, FakeClock, FakePreparing, prepared_p
 from gradwire.wire.programs import program_id
 from gradwire.wire.requests import RequestOptions, evaluate_parts, join, slice_evaluate
 from gradwire.wire.tensors import OutgoingTensor, tensor_digest
+from gradwire_engine.errors import GraphError
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType
-from gradwire_server.admission.admission import SHARED_BY_VALUE, Admission, Ledger, Phase
-from gradwire_server.admission.ready_program import Evaluation, EvaluationLimits
-from gradwire_server.admission.store import SMALL_BYTES, Constants, Programs, StoredConstant
-from gradwire_server.config import Limit, ServerConfig
-from gradwire_server.ipc.messages import PreparedProgram, PrepareRefused
+from gradwire_server.admission.admission import SHARED_BY_VALUE, Admission, Phase
+from gradwire_server.admission.ready_program import EvaluatePayload
+from gradwire_server.admission.store import SMALL_BYTES, StoredConstant
+from gradwire_server.config.table import ServerConfig
+from gradwire_server.config.texts import MIB
+from gradwire_server.ipc.messages import PreparedProgram
 from gradwire_server.observe.metrics import Metrics
-from gradwire_server.refusal import Refusal
+from gradwire_server.refusal import Refusal, from_engine
 from gradwire_server.scheduling.job import Job
 
 PROGRAM = b"a program"
@@ -25,35 +27,20 @@ ID = program_id(PROGRAM)
 
 
 class Bench:
-    def __init__(self, prepared: PreparedProgram | None = None, admitted_bytes: int = 1 << 30) -> None:
+    def __init__(self, prepared: PreparedProgram | None = None, **options: int) -> None:
         self.clock = FakeClock()
         self.preparing = FakePreparing(prepared)
-        self.metrics = Metrics("1")
         self.modes: list[str] = []
-        self.constants = Constants(max_bytes=1 << 30, max_count=100, tenant_share=1.0)
-        config = ServerConfig()
-        limits = EvaluationLimits(
-            message=config.limit("max_message_bytes"),
-            flops=config.limit("max_request_flops"),
-            worker_memory=config.limit("worker_memory"),
-        )
         self.admission = Admission(
+            ServerConfig(**options),  # type: ignore[arg-type]
             clock=self.clock,
-            default_timeout=60.0,
-            programs=Programs(
-                max_bytes=1 << 20, max_count=10, tenant_share=1.0, refusal_seconds=60.0, clock=self.clock
-            ),
-            constants=self.constants,
-            preparing=self.preparing,  # type: ignore[arg-type]
-            ledger=Ledger(Limit("max-admitted-bytes", admitted_bytes, "bytes", "--max-admitted-bytes")),
-            metrics=self.metrics,
-            evaluation=lambda found, layout: Evaluation(
-                found, layout, limits=limits, flops_per_second=1e9, server_version="1"
-            ),
+            preparing=self.preparing,
+            metrics=Metrics("1"),
+            forget_constant=lambda digest: None,
         )
         self.admission.phase = Phase.SERVING
 
-    def admit(self, *inputs: OutgoingTensor, tenant: str = "", **fields: object) -> Job:
+    def admit(self, *inputs: OutgoingTensor, tenant: str = "", **fields: object) -> Job[EvaluatePayload]:
         inputs = inputs or (value(1.0), value(2.0))
         request = slice_evaluate(join(evaluate_parts(inputs=inputs, **fields)))  # type: ignore[arg-type]
         return self.admission.admit(tenant, request, self.clock() + 10, self.modes.append)
@@ -115,7 +102,7 @@ def test_one_of_id_and_program_is_needed() -> None:
 
 def test_a_refusal_is_remembered_and_the_program_not_prepared_again() -> None:
     bench = Bench()
-    bench.preparing.refusal = PrepareRefused("INVALID_GRAPH", "no such value", path="graph.nodes[0]")
+    bench.preparing.refusal = from_engine(GraphError("no such value", path="graph.nodes[0]"))
     for _ in range(3):
         refusal = bench.refused(program=PROGRAM)
         assert (refusal.reason, refusal.violations) == ("INVALID_GRAPH", (("graph.nodes[0]", "no such value"),))
@@ -127,7 +114,7 @@ def test_a_refusal_is_remembered_and_the_program_not_prepared_again() -> None:
 
 def test_a_refusal_that_may_pass_is_not_remembered() -> None:
     bench = Bench()
-    bench.preparing.refusal = PrepareRefused("QUEUE_FULL", "full", retry_after=2.0)
+    bench.preparing.refusal = Refusal("QUEUE_FULL", "full", retry_after=2.0)
     assert bench.refused(program=PROGRAM).retry_after == 2.0
     bench.preparing.refusal = None
     bench.admit(program=PROGRAM)
@@ -228,9 +215,10 @@ def test_what_a_request_holds_it_gives_back() -> None:
     w = np.arange(1000.0)
     bench.refused(value([1.0, 2.0]), kept(w), program=PROGRAM, rows=1, layout=SHARED)
     job = bench.admit(value([1.0]), kept(w), program=PROGRAM, rows=1, layout=SHARED)
-    (stored,) = job.held
+    stored = job.payload.operands[1]
+    assert isinstance(stored, StoredConstant)
     assert (stored.users, bench.admission.ledger.requests) == (1, 1)
-    bench.admission.release(job)
+    job.settle()
     assert (stored.users, bench.admission.ledger.requests, bench.admission.ledger.nbytes) == (0, 0, 0)
 
 
@@ -238,9 +226,9 @@ def test_a_refused_request_holds_nothing() -> None:
     prepared = prepared_program(inputs=[("a", FLOAT64), ("b", FLOAT64)])
     bench = Bench(prepared)
     one = np.array(1.0)
-    bench.admission.release(bench.admit(kept(one), value(2.0), program=PROGRAM))
+    bench.admit(kept(one), value(2.0), program=PROGRAM).settle()
     bench.refused(by_digest(one), by_digest(np.array(2.0)), program=PROGRAM)
-    stored = bench.constants.hold("", digest_of(one), FLOAT64)
+    stored = bench.admission.constants.hold("", digest_of(one), FLOAT64)
     assert stored is not None
     assert stored.users == 1
 
@@ -248,7 +236,7 @@ def test_a_refused_request_holds_nothing() -> None:
 # Who may share a batch
 
 
-def key(job: Job) -> object:
+def key(job: Job[EvaluatePayload]) -> object:
     return (job.tenant, job.key)
 
 
@@ -302,22 +290,14 @@ def test_a_large_constant_as_rows_runs_alone_and_a_small_one_does_not() -> None:
 
 
 def test_tensors_are_bounded_in_bytes_and_one_request_always_fits() -> None:
-    bench = Bench(admitted_bytes=100)
-    big = value(np.zeros(10)), value(np.zeros(10))
-    first = bench.admit(*big, program=PROGRAM, rows=10)
-    assert bench.admission.ledger.nbytes == 240
+    bench = Bench(max_admitted_bytes=16 * MIB)
+    rows = 800_000
+    big = value(np.zeros(rows)), value(np.zeros(rows))
+    first = bench.admit(*big, program=PROGRAM, rows=rows)
+    assert bench.admission.ledger.nbytes == 3 * 8 * rows > 16 * MIB
     refusal = bench.refused(program=PROGRAM)
     assert refusal.reason == "QUEUE_FULL"
     assert refusal.retry_after is not None
     assert refusal.details["name"] == "max-admitted-bytes"
-    bench.admission.release(first)
+    first.settle()
     bench.admit(program=PROGRAM)
-
-
-def test_the_ledger_says_when_everything_is_answered() -> None:
-    ledger = Ledger(Limit("", 100, "", ""))
-    assert ledger.wait_until_empty(0)
-    ledger.enter(10)
-    assert not ledger.wait_until_empty(0)
-    ledger.leave(10)
-    assert ledger.wait_until_empty(0)

@@ -13,10 +13,14 @@ from tests.kit.server.fakes import FakeClock
 
 from gradwire_engine.program import Layout
 from gradwire_engine.types import DType, TensorType
-from gradwire_server.admission.store import SMALL_BYTES, BoundedStore, Constants, Programs
+from gradwire_server.admission.store import SMALL_BYTES, BoundedStore, ConstantStore, ProgramStore
+from gradwire_server.config.table import ServerConfig
+from gradwire_server.config.texts import MIB
 from gradwire_server.refusal import Refusal
 
 LARGE = SMALL_BYTES + 1
+HALF = 9 * MIB
+"""More than half of the smallest store of constants."""
 
 
 def store(**bounds: float) -> BoundedStore[str, str]:
@@ -94,24 +98,22 @@ def test_the_bounds_hold_whatever_is_put(puts: list[tuple[str, int, int]], share
 # Programs
 
 
-class Plan:
-    plan = b"x" * 100
-
-
 class Known:
-    """Stands for an evaluation."""
+    """Stands for a program that is ready."""
 
-    prepared = Plan()
+    plan_bytes = 100
 
 
-def programs(clock: FakeClock | None = None, **bounds: float) -> tuple[Programs[Known], list[None]]:
+class Wide(Known):
+    """One whose plan is large."""
+
+    plan_bytes = 1 * MIB
+
+
+def programs(clock: FakeClock | None = None, **options: float) -> tuple[ProgramStore[Known], list[None]]:
     evicted: list[None] = []
-    fields = {"max_bytes": 10_000, "max_count": 10, "tenant_share": 1.0, "refusal_seconds": 60.0, **bounds}
-    return Programs(
-        clock=clock or FakeClock(),
-        on_evict=lambda: evicted.append(None),
-        **fields,  # type: ignore[arg-type]
-    ), evicted
+    config = ServerConfig(**{"tenant_share": 1.0, **options})  # type: ignore[arg-type]
+    return ProgramStore(config, clock=clock or FakeClock(), on_evict=lambda: evicted.append(None)), evicted
 
 
 def test_a_program_is_known_by_its_layouts_and_by_its_bytes() -> None:
@@ -134,15 +136,24 @@ def test_of_two_threads_that_prepared_the_same_the_first_counts() -> None:
 
 
 def test_programs_go_when_there_are_too_many() -> None:
-    found, evicted = programs(max_count=2)
+    found, evicted = programs(max_programs=2)
     for name in "abc":
         found.keep("", name, b"", Layout(), Known())
     assert found.find("", "a", Layout()) is None
     assert len(evicted) == 1
 
 
+def test_programs_go_when_their_plans_take_too_much() -> None:
+    found, evicted = programs(program_store_bytes=8 * MIB)
+    for number in range(9):
+        found.keep("", str(number), b"", Layout(), Wide())
+    assert found.nbytes == 8 * MIB
+    assert len(evicted) == 1
+    assert found.find("", "0", Layout()) is None
+
+
 def test_layouts_of_one_program_are_bounded() -> None:
-    found, _ = programs(max_bytes=1e9)
+    found, _ = programs()
     for index in range(200):
         found.keep("", "id", b"", Layout(outputs=(index,)), Known())
     assert found.nbytes == 6400
@@ -174,10 +185,10 @@ def test_refusals_are_bounded() -> None:
 # Constants
 
 
-def constants(**bounds: float) -> tuple[Constants, list[bytes]]:
+def constants(**options: float) -> tuple[ConstantStore, list[bytes]]:
     evicted: list[bytes] = []
-    fields = {"max_bytes": 10 * LARGE, "max_count": 10, "tenant_share": 1.0, **bounds}
-    return Constants(on_evict=evicted.append, **fields), evicted  # type: ignore[arg-type]
+    config = ServerConfig(**{"tenant_share": 1.0, **options})  # type: ignore[arg-type]
+    return ConstantStore(config, on_evict=evicted.append), evicted
 
 
 def kind(nbytes: int) -> TensorType:
@@ -195,7 +206,7 @@ def is_open(fileno: int) -> bool:
 def test_a_small_constant_is_kept_as_bytes() -> None:
     found, _ = constants()
     one = found.add("", b"d", kind(SMALL_BYTES), memoryview(bytes(SMALL_BYTES)))
-    assert one.constant is None
+    assert one.file is None
     assert one.content == bytes(SMALL_BYTES)
     assert found.hold("", b"d", kind(SMALL_BYTES)) is one
 
@@ -204,12 +215,12 @@ def test_a_large_constant_is_a_memory_file_that_nobody_can_change() -> None:
     found, _ = constants()
     data = np.random.default_rng(0).bytes(LARGE)
     one = found.add("", b"d", kind(LARGE), data)
-    assert one.constant is not None
-    assert (one.constant.nbytes, one.constant.digest) == (LARGE, b"d")
-    assert os.pread(one.constant.fileno, LARGE + 1, 0) == data
+    assert one.file is not None
+    assert (one.file.nbytes, one.file.digest) == (LARGE, b"d")
+    assert os.pread(one.file.fileno, LARGE + 1, 0) == data
     with pytest.raises(OSError, match="not permitted"):
-        os.pwrite(one.constant.fileno, b"x", 0)
-    seals = fcntl.fcntl(one.constant.fileno, fcntl.F_GET_SEALS)
+        os.pwrite(one.file.fileno, b"x", 0)
+    seals = fcntl.fcntl(one.file.fileno, fcntl.F_GET_SEALS)
     assert seals & fcntl.F_SEAL_WRITE
     assert seals & fcntl.F_SEAL_SHRINK
 
@@ -223,39 +234,39 @@ def test_an_unknown_constant_or_one_of_another_type_is_not_found() -> None:
 
 
 def test_an_evicted_constant_is_closed_when_nobody_uses_it_any_longer() -> None:
-    found, evicted = constants(max_bytes=LARGE)
-    one = found.add("", b"one", kind(LARGE), bytes(LARGE))
-    assert one.constant is not None
-    fileno = one.constant.fileno
-    assert found.hold("", b"one", kind(LARGE)) is one
-    two = found.add("", b"two", kind(LARGE), bytes(LARGE))
+    found, evicted = constants(constant_store_bytes=16 * MIB)
+    one = found.add("", b"one", kind(HALF), bytes(HALF))
+    assert one.file is not None
+    fileno = one.file.fileno
+    assert found.hold("", b"one", kind(HALF)) is one
+    two = found.add("", b"two", kind(HALF), bytes(HALF))
     assert evicted == [b"one"]
-    assert found.hold("", b"one", kind(LARGE)) is None
+    assert found.hold("", b"one", kind(HALF)) is None
     found.drop(one)
     assert is_open(fileno)
     found.drop(one)
     assert not is_open(fileno)
     found.drop(two)
-    assert two.constant is not None
-    assert is_open(two.constant.fileno)
+    assert two.file is not None
+    assert is_open(two.file.fileno)
 
 
 def test_one_that_is_not_in_use_is_closed_when_it_goes() -> None:
-    found, _ = constants(max_bytes=LARGE)
-    one = found.add("", b"one", kind(LARGE), bytes(LARGE))
+    found, _ = constants(constant_store_bytes=16 * MIB)
+    one = found.add("", b"one", kind(HALF), bytes(HALF))
     found.drop(one)
-    found.add("", b"two", kind(LARGE), bytes(LARGE))
-    assert one.constant is not None
-    assert not is_open(one.constant.fileno)
+    found.add("", b"two", kind(HALF), bytes(HALF))
+    assert one.file is not None
+    assert not is_open(one.file.fileno)
 
 
 def test_one_too_large_to_keep_serves_its_own_request() -> None:
-    found, _ = constants(max_bytes=LARGE - 1)
-    one = found.add("", b"one", kind(LARGE), bytes(LARGE))
-    assert one.constant is not None
-    assert is_open(one.constant.fileno)
+    found, _ = constants(constant_store_bytes=16 * MIB)
+    one = found.add("", b"one", kind(17 * MIB), bytes(17 * MIB))
+    assert one.file is not None
+    assert is_open(one.file.fileno)
     found.drop(one)
-    assert not is_open(one.constant.fileno)
+    assert not is_open(one.file.fileno)
 
 
 def test_the_same_constant_is_kept_once() -> None:

@@ -28,7 +28,7 @@ class Bench:
     def get(self, path: str, method: str = "GET") -> tuple[int, bytes, str]:
         request = urllib.request.Request(f"http://{self.server.address}{path}", method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, response.read(), response.headers["Content-Type"]
         except urllib.error.HTTPError as error:
             with error:
@@ -68,8 +68,8 @@ def test_head_has_no_body(bench: Bench) -> None:
 
 def test_connections_are_bounded_and_probes_come_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     host, port = bench.server.address.split(":")
-    idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(module._CONNECTIONS)]
-    extra = socket.create_connection((host, int(port)), timeout=10)
+    idle = [socket.create_connection((host, int(port)), timeout=60) for _ in range(module._CONNECTIONS)]
+    extra = socket.create_connection((host, int(port)), timeout=60)
     assert extra.recv(1) == b""
     extra.close()
     for one in idle:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from prometheus_client.parser import text_string_to_metric_families
+from tests.kit.server.exposition import samples, value
 
+from gradwire.wire.service import SERVICE
 from gradwire_server.observe.metrics import Metrics
 
 PROMISED = {
@@ -38,7 +39,7 @@ def busy_metrics() -> Metrics:
     metrics.read_pending = lambda: (5, 0.25)
     metrics.read_program_cache = lambda: 77
     metrics.read_workers = lambda: {"idle": 1, "busy": 2, "starting": 0}
-    method = metrics.method("unary", "gradwire.v1.GradientService", "Evaluate")
+    method = metrics.method("unary", SERVICE, "Evaluate")
     method.started()
     method.started()
     method.handled("OK", 0.002)
@@ -55,21 +56,6 @@ def busy_metrics() -> Metrics:
     return metrics
 
 
-def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """What is exposed, by name and labels."""
-    return parsed(metrics.exposition())
-
-
-def parsed(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """What Prometheus' own parser reads."""
-    families = text_string_to_metric_families(text.decode())
-    return {(one.name, tuple(sorted(one.labels.items()))): one.value for family in families for one in family.samples}
-
-
-def value(metrics: Metrics, name: str, **labels: str) -> float:
-    return samples(metrics)[name, tuple(sorted(labels.items()))]
-
-
 def test_the_names_and_labels_are_those_promised_and_no_others() -> None:
     found: dict[str, set[str]] = {}
     for name, labels in samples(busy_metrics()):
@@ -83,7 +69,7 @@ def test_the_names_and_labels_are_those_promised_and_no_others() -> None:
 
 def test_events_are_counted() -> None:
     metrics = busy_metrics()
-    method = {"grpc_type": "unary", "grpc_service": "gradwire.v1.GradientService", "grpc_method": "Evaluate"}
+    method = {"grpc_type": "unary", "grpc_service": SERVICE, "grpc_method": "Evaluate"}
     assert value(metrics, "grpc_server_started_total", **method) == 2
     assert value(metrics, "grpc_server_handled_total", grpc_code="OK", **method) == 1
     assert value(metrics, "grpc_server_handling_seconds_sum", **method) == 0.002

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.kit.server.live import GRADIENT, GRADIENT_ID, Client, Failed, Live, slow_program, tensors, weighted_program
+from tests.kit.server.live import GRADIENT, GRADIENT_ID, Client, Failed, Live, method, slow_program, weighted_program
+from tests.kit.server.ready_programs import tensors
 
 from gradwire._version import __version__
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, service_pb2
@@ -182,9 +183,9 @@ def test_a_cost_over_the_limit_says_value_limit_and_setting() -> None:
 
 
 def test_bytes_that_do_not_parse_are_refused(client: Client) -> None:
-    for method in ("Evaluate", "Register", "Explain"):
+    for name in ("Evaluate", "Register", "Explain"):
         with pytest.raises(Failed) as caught:
-            client.call(method, b"\x0a\xff")
+            client.call(name, b"\x0a\xff")
         assert (caught.value.code, caught.value.reason) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST")
 
 
@@ -217,7 +218,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
     live = Live(workers=1, max_queued_requests=2)
     try:
         live.client.evaluate(1.5, 2.0, program=GRADIENT)
-        call = live.client.channel.unary_unary("/gradwire.v1.GradientService/Evaluate")
+        call = live.client.channel.unary_unary(method("Evaluate"))
         request = join(evaluate_parts(program=GRADIENT, inputs=tensors(1.5, 2.0)))
         with live.workers_held():
             waiting = [call.future(request, timeout=30) for _ in range(2)]
@@ -235,9 +236,10 @@ def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
 
 
 def test_a_task_over_its_time_is_ended_and_the_server_goes_on() -> None:
-    live = Live(workers=1, task_timeout=0.3)
+    """Two seconds are enough for a small task on any machine, and for so many operations on none."""
+    live = Live(workers=1, task_timeout=2.0)
     try:
-        error = failure(live.client, 1.0, program=slow_program(2000, 65_536))
+        error = failure(live.client, 1.0, program=slow_program(4_000, 500_000))
         assert (error.code, error.reason) == ("RESOURCE_EXHAUSTED", "TASK_TIME_LIMIT")
         assert error.trailers["grpc-retry-pushback-ms"] == "-1"
         assert live.client.evaluate(1.5, 2.0, program=GRADIENT).outputs
@@ -251,13 +253,13 @@ def test_a_call_that_is_cancelled_while_it_waits_never_runs() -> None:
     try:
         live.client.evaluate(1.5, 2.0, program=GRADIENT)
         before = live.counted("gradwire_batches_total")
-        call = live.client.channel.unary_unary("/gradwire.v1.GradientService/Evaluate")
+        call = live.client.channel.unary_unary(method("Evaluate"))
         with live.workers_held():
             waiting = call.future(join(evaluate_parts(program=GRADIENT, inputs=tensors(1.5, 2.0))), timeout=30)
             live.wait_until(lambda: live.server.dispatcher.queued_requests == 1)
             waiting.cancel()
             live.wait_until(lambda: live.server.dispatcher.queued_requests == 0)
-        assert live.server.admission.ledger.wait_until_empty(10)
+        assert live.server.admission.ledger.wait_until_empty(60)
         assert live.counted("gradwire_batches_total") == before
     finally:
         live.close()
@@ -268,7 +270,7 @@ def test_a_deadline_passes_in_the_queue() -> None:
     try:
         live.client.evaluate(1.5, 2.0, program=GRADIENT)
         with live.workers_held():
-            error = failure(live.client, 1.5, 2.0, program=GRADIENT, options=RequestOptions(timeout=0.05))
+            error = failure(live.client, 1.5, 2.0, program=GRADIENT, options=RequestOptions(timeout=1.0))
         assert (error.code, error.reason) == ("DEADLINE_EXCEEDED", "EXPIRED_IN_QUEUE")
         assert live.client.evaluate(1.5, 2.0, program=GRADIENT).outputs
     finally:
@@ -355,7 +357,7 @@ def test_info_tells_version_ops_limits_and_load(live: Live, client: Client) -> N
 
 
 def test_every_answer_brings_back_the_request_id(client: Client) -> None:
-    call = client.channel.unary_unary("/gradwire.v1.GradientService/Evaluate")
+    call = client.channel.unary_unary(method("Evaluate"))
     request = join(evaluate_parts(program=GRADIENT, inputs=tensors(1.5, 2.0)))
     _, good = call.with_call(request, timeout=30, metadata=[("x-request-id", "mine")])
     assert dict(good.trailing_metadata())["x-request-id"] == "mine"

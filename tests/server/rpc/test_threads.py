@@ -11,22 +11,26 @@ import pytest
 from gradwire_server.rpc.threads import HandlerThreads
 
 
+def threads_of(count: int) -> HandlerThreads:
+    return HandlerThreads(count, calls_allowed=4, name="test")
+
+
 def finished(call: object) -> None:
     """Wait until a call is done."""
     done = threading.Event()
     call.add_done_callback(lambda _: done.set())  # type: ignore[attr-defined]
-    assert done.wait(10)
+    assert done.wait(60)
 
 
 def test_a_call_runs_on_another_thread_with_its_arguments() -> None:
-    threads = HandlerThreads(2, "test")
+    threads = threads_of(2)
     seen: SimpleQueue[tuple[int, int, str]] = SimpleQueue()
     finished(threads.submit(lambda a, b: seen.put((a, b, threading.current_thread().name)), 1, 2))
-    assert seen.get(timeout=10) == (1, 2, "test")
+    assert seen.get(timeout=60) == (1, 2, "test")
 
 
 def test_a_callback_is_called_once_however_late_it_comes() -> None:
-    threads = HandlerThreads(1, "test")
+    threads = threads_of(1)
     call = threads.submit(lambda: None)
     finished(call)
     told: list[object] = []
@@ -35,12 +39,12 @@ def test_a_callback_is_called_once_however_late_it_comes() -> None:
 
 
 def test_the_thread_idle_last_is_used_first() -> None:
-    threads = HandlerThreads(10, "test")
+    threads = threads_of(10)
     names: SimpleQueue[int] = SimpleQueue()
     for _ in range(50):
         finished(threads.submit(lambda: names.put(threading.get_ident())))
         settle(threads, 0)
-    assert len({names.get(timeout=10) for _ in range(50)}) == 1
+    assert len({names.get(timeout=60) for _ in range(50)}) == 1
 
 
 def settle(threads: HandlerThreads, calls: int) -> None:
@@ -50,20 +54,21 @@ def settle(threads: HandlerThreads, calls: int) -> None:
 
 
 def test_calls_beyond_the_threads_wait_for_one_and_are_counted() -> None:
-    threads = HandlerThreads(2, "test")
+    threads = threads_of(2)
     go, begun = threading.Event(), SimpleQueue[int]()
-    calls = [threads.submit(lambda number=number: (begun.put(number), go.wait(10))) for number in range(5)]
-    assert {begun.get(timeout=10), begun.get(timeout=10)} == {0, 1}
-    assert (threads.calls, begun.empty()) == (5, True)
+    calls = [threads.submit(lambda number=number: (begun.put(number), go.wait(60))) for number in range(5)]
+    assert {begun.get(timeout=60), begun.get(timeout=60)} == {0, 1}
+    assert (threads.calls, threads.are_full, begun.empty()) == (5, True, True)
     go.set()
     for call in calls:
         finished(call)
     settle(threads, 0)
-    assert sorted(begun.get(timeout=10) for _ in range(3)) == [2, 3, 4]
+    assert not threads.are_full
+    assert sorted(begun.get(timeout=60) for _ in range(3)) == [2, 3, 4]
 
 
 def test_a_call_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) -> None:
-    threads = HandlerThreads(1, "test")
+    threads = threads_of(1)
     with caplog.at_level(logging.ERROR):
         finished(threads.submit(lambda: 1 / 0))
     assert "ZeroDivisionError" in caplog.text
@@ -71,10 +76,10 @@ def test_a_call_that_raises_costs_no_thread(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_where_the_system_has_no_thread_the_call_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = HandlerThreads(2, "test")
+    threads = threads_of(2)
     go, begun = threading.Event(), threading.Event()
-    threads.submit(lambda: (begun.set(), go.wait(10)))
-    assert begun.wait(10)
+    threads.submit(lambda: (begun.set(), go.wait(60)))
+    assert begun.wait(60)
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -88,7 +93,7 @@ def test_where_the_system_has_no_thread_the_call_waits_for_one(monkeypatch: pyte
 
 def test_after_the_end_no_calls_are_taken_and_the_threads_end() -> None:
     before = set(threading.enumerate())
-    threads = HandlerThreads(2, "test")
+    threads = threads_of(2)
     go = threading.Event()
     call = threads.submit(go.wait, 10)
     finished(threads.submit(lambda: None))
@@ -99,5 +104,5 @@ def test_after_the_end_no_calls_are_taken_and_the_threads_end() -> None:
     go.set()
     finished(call)
     for thread in mine:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()

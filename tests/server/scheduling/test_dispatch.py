@@ -6,73 +6,21 @@ runs it when it likes. Callers with threads are in `test_dispatch_threads`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from tests.kit.server.fakes import FakeClock, FakeObserver, FakePool, FakeWork, failed
+from tests.kit.server.dispatching import DispatchBench
+from tests.kit.server.fakes import FakeWork, failed
 
-from gradwire_server.config import Limit
-from gradwire_server.ipc.messages import WorkerLost
+from gradwire_server.processes.child_process import WorkerLost
 from gradwire_server.refusal import Refusal
-from gradwire_server.scheduling.dispatch import FOREIGN_DEATHS, Dispatcher
-from gradwire_server.scheduling.job import Job, State
-from gradwire_server.scheduling.queues import QueueLimits, Queues
-
-
-class Bench:
-    """A dispatcher with everything around it under control."""
-
-    def __init__(self, workers: int = 1, queue_delay: float = 0.0, **limits: float) -> None:
-        self.clock = FakeClock()
-        self.pool = FakePool(workers)
-        self.work = FakeWork()
-        self.works: dict[object, FakeWork] = {}
-        self.launched: list[Callable[[], None]] = []
-        self.settled: list[Job] = []
-        self.done: list[Job] = []
-        self.observer = FakeObserver()
-        self.queues: Queues[Job] = Queues(QueueLimits(**{"max_seconds": 1e9, **limits}))  # type: ignore[arg-type]
-        self.dispatcher = Dispatcher(
-            queues=self.queues,
-            pool=self.pool,
-            workers=workers,
-            clock=self.clock,
-            task_timeout=Limit("task-timeout", 30.0, "seconds", "--task-timeout"),
-            worker_memory=Limit("worker-memory", 1000, "bytes", "--worker-memory"),
-            short_seconds=0.05,
-            queue_delay=queue_delay,
-            launch=self.launched.append,
-            refuse_full=lambda full, seconds: Refusal("QUEUE_FULL", full.what, retry_after=seconds),
-            settle=self.settled.append,
-            observer=self.observer,
-        )
-        self.pool.on_idle = self.dispatcher.on_idle
-
-    def job(self, payload: bytes = b"x", *, rows: int = 1, key: object = "key", deadline: float = 1e9) -> Job:
-        work = self.works.get(key, self.work)
-        return Job(work=work, payload=payload, rows=rows, nbytes=8, deadline=deadline, key=key, solo=False)
-
-    def start(self, payload: bytes = b"x", **fields: object) -> Job:
-        job = self.job(payload, **fields)  # type: ignore[arg-type]
-        self.dispatcher.start(job, lambda: self.done.append(job))
-        return job
-
-    def run_launched(self) -> None:
-        while self.launched:
-            self.launched.pop(0)()
-
-    def check_settled(self) -> None:
-        """Every job that is done was settled once and told once."""
-        assert len(self.settled) == len(set(self.settled))
-        assert set(self.done) <= set(self.settled)
-        assert len(self.done) == len(set(self.done))
+from gradwire_server.scheduling.job import State
+from gradwire_server.scheduling.retries import FOREIGN_DEATHS
 
 
 def test_with_an_idle_worker_a_job_starts_at_once() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     job = bench.start(b"a")
     assert job.state is State.RUNNING
-    assert len(bench.queues) == 0
+    assert bench.dispatcher.queued_requests == 0
     bench.run_launched()
     assert job.outcome == b"answer to a"
     assert bench.done == bench.settled == [job]
@@ -80,7 +28,7 @@ def test_with_an_idle_worker_a_job_starts_at_once() -> None:
 
 
 def test_what_waits_while_the_worker_is_busy_is_the_next_batch() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     jobs = [bench.start(payload) for payload in (b"a", b"b", b"c", b"d")]
     bench.run_launched()
     assert bench.pool.tasks == [[b"a"], [b"b", b"c", b"d"]]
@@ -90,7 +38,7 @@ def test_what_waits_while_the_worker_is_busy_is_the_next_batch() -> None:
 
 
 def test_two_workers_run_two_batches() -> None:
-    bench = Bench(workers=2)
+    bench = DispatchBench(workers=2)
     for key in range(4):
         bench.start(b"%d" % key, key=key)
     assert len(bench.launched) == 2
@@ -99,7 +47,7 @@ def test_two_workers_run_two_batches() -> None:
 
 
 def test_work_that_is_not_short_leaves_the_last_worker_to_short_work() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.pool.short_only = True
     bench.works["long"] = FakeWork()
     long = bench.start(b"long", rows=1000, key="long")
@@ -116,7 +64,7 @@ def test_work_that_is_not_short_leaves_the_last_worker_to_short_work() -> None:
 
 
 def test_a_bad_member_fails_alone() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.pool.poison[b"bad"] = failed("TASK_MEMORY_LIMIT")
     first, *jobs = [bench.start(payload) for payload in (b"first", b"a", b"bad", b"c")]
     bench.run_launched()
@@ -129,7 +77,7 @@ def test_a_bad_member_fails_alone() -> None:
 
 
 def test_a_fault_of_ours_fails_only_whom_it_concerns_and_leaks_nothing() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.pool.poison[b"bad"] = RuntimeError("secret")
     jobs = [bench.start(payload) for payload in (b"first", b"a", b"bad")]
     bench.run_launched()
@@ -141,7 +89,7 @@ def test_a_fault_of_ours_fails_only_whom_it_concerns_and_leaks_nothing() -> None
     assert "secret" in refusal.log
 
 
-def lose(bench: Bench, times: int, cause: str = "killed") -> None:
+def lose(bench: DispatchBench, times: int, cause: str = "killed") -> None:
     """The next `times` tasks lose their worker."""
     left = [times]
 
@@ -154,7 +102,7 @@ def lose(bench: Bench, times: int, cause: str = "killed") -> None:
 
 
 def test_the_members_of_a_batch_that_lost_its_worker_run_again_singly() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.start(b"first")
     jobs = [bench.start(payload) for payload in (b"a", b"b")]
     bench.launched.pop(0)()
@@ -166,7 +114,7 @@ def test_the_members_of_a_batch_that_lost_its_worker_run_again_singly() -> None:
 
 
 def test_a_request_outlives_three_workers_killed_from_outside() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     lose(bench, FOREIGN_DEATHS)
     job = bench.start(b"a")
     bench.run_launched()
@@ -175,7 +123,7 @@ def test_a_request_outlives_three_workers_killed_from_outside() -> None:
 
 
 def test_the_fourth_death_is_reported() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     lose(bench, 100)
     job = bench.start(b"a")
     bench.run_launched()
@@ -194,7 +142,7 @@ def test_the_fourth_death_is_reported() -> None:
     ],
 )
 def test_what_a_request_does_to_its_own_worker_is_not_tried_again(cause: str, reason: str, setting: str | None) -> None:
-    bench = Bench()
+    bench = DispatchBench()
     lose(bench, 1, cause)
     job = bench.start(b"a")
     bench.run_launched()
@@ -209,7 +157,7 @@ def test_what_a_request_does_to_its_own_worker_is_not_tried_again(cause: str, re
 
 
 def test_a_full_queue_refuses_with_a_delay_and_settles_what_it_refused() -> None:
-    bench = Bench(max_requests=1)
+    bench = DispatchBench(max_queued_requests=1)
     bench.start(b"running")
     bench.start(b"waiting", rows=600)
     job = bench.job(b"refused")
@@ -220,7 +168,7 @@ def test_a_full_queue_refuses_with_a_delay_and_settles_what_it_refused() -> None
 
 
 def test_a_deadline_passes_in_the_queue_and_the_work_never_runs() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.start(b"running")
     late = bench.start(b"late", deadline=bench.clock() + 1)
     assert bench.dispatcher.wake_at(late) == bench.clock() + 1
@@ -234,7 +182,7 @@ def test_a_deadline_passes_in_the_queue_and_the_work_never_runs() -> None:
 
 
 def test_a_deadline_passes_while_another_thread_runs_the_batch() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     job = bench.start(b"a", deadline=bench.clock() + 1)
     bench.clock.advance(2)
     bench.dispatcher.tick(job)
@@ -246,7 +194,7 @@ def test_a_deadline_passes_while_another_thread_runs_the_batch() -> None:
 
 
 def test_a_late_request_is_left_out_of_a_batch_before_its_own_timer_fires() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.start(b"running")
     bench.start(b"late", deadline=bench.clock() + 1)
     bench.start(b"other")
@@ -256,7 +204,7 @@ def test_a_late_request_is_left_out_of_a_batch_before_its_own_timer_fires() -> N
 
 
 def test_what_cannot_be_done_in_time_is_refused_on_arrival_once_the_plan_was_measured() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.work.prediction.measured(1, 1.0)
     bench.start(b"running")
     bench.start(b"waiting", rows=5)
@@ -269,7 +217,7 @@ def test_what_cannot_be_done_in_time_is_refused_on_arrival_once_the_plan_was_mea
 
 def test_with_an_idle_worker_a_prediction_refuses_nothing() -> None:
     """It may be wrong, and only a run can put it right."""
-    bench = Bench()
+    bench = DispatchBench()
     bench.work.prediction.measured(1, 1000.0)
     job = bench.start(b"a", deadline=bench.clock() + 1)
     bench.run_launched()
@@ -277,7 +225,7 @@ def test_with_an_idle_worker_a_prediction_refuses_nothing() -> None:
 
 
 def test_a_cancelled_job_leaves_the_queue() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.start(b"running")
     job = bench.start(b"cancelled")
     bench.dispatcher.cancel(job)
@@ -289,7 +237,7 @@ def test_a_cancelled_job_leaves_the_queue() -> None:
 
 
 def test_a_job_can_be_withdrawn_only_before_it_runs() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     running, waiting = bench.start(b"running"), bench.start(b"waiting")
     why = Refusal("SERVER_DRAINING", "bye")
     assert not bench.dispatcher.withdraw(running, why)
@@ -300,7 +248,7 @@ def test_a_job_can_be_withdrawn_only_before_it_runs() -> None:
 
 
 def test_a_cancelled_member_spoils_nobody_elses_batch() -> None:
-    bench = Bench()
+    bench = DispatchBench()
     bench.start(b"first")
     a, b = bench.start(b"a"), bench.start(b"b")
     bench.launched.pop(0)()
@@ -312,7 +260,7 @@ def test_a_cancelled_member_spoils_nobody_elses_batch() -> None:
 
 
 def test_with_a_delay_a_line_waits_for_others_until_it_is_ripe() -> None:
-    bench = Bench(queue_delay=0.5)
+    bench = DispatchBench(max_queue_delay=0.5)
     a = bench.start(b"a")
     assert bench.launched == []
     assert bench.dispatcher.wake_at(a) == bench.clock() + 0.5

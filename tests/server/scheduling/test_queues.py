@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradwire_server.scheduling.queues import QUANTUM_SECONDS, QueueFull, QueueLimits, Queues
+from gradwire_server.config.table import ServerConfig
+from gradwire_server.refusal import Refusal
+from gradwire_server.scheduling.queues import QUANTUM_SECONDS, Queues
 
 NOW = 100.0
 FOREVER = 1e9
@@ -42,12 +44,12 @@ class Request:
     charge: float = 0.0
 
 
-def queues(**limits: float) -> Queues[Request]:
-    return Queues(QueueLimits(**limits))  # type: ignore[arg-type]
+def queues(**options: float) -> Queues[Request]:
+    return Queues(ServerConfig(**options))  # type: ignore[arg-type]
 
 
-def filled(*requests: Request, **limits: float) -> Queues[Request]:
-    found = queues(**{"max_seconds": FOREVER, **limits})
+def filled(*requests: Request, **options: float) -> Queues[Request]:
+    found = queues(**{"max_queued_seconds": FOREVER, **options})
     for request in requests:
         found.push(request)
     return found
@@ -137,23 +139,30 @@ def test_a_line_may_wait_for_others_until_it_is_ripe_or_full() -> None:
 
 
 def test_requests_are_bounded_by_count() -> None:
-    found = filled(Request(), Request(), max_requests=2)
-    with pytest.raises(QueueFull) as caught:
+    found = filled(Request(), Request(), max_queued_requests=2)
+    with pytest.raises(Refusal) as caught:
         found.push(Request())
-    assert (caught.value.what, caught.value.value) == ("requests", 3)
+    assert caught.value.reason == "QUEUE_FULL"
+    assert caught.value.message == (
+        "requests queued: 3 requests; max-queued-requests is 2 requests (set by --max-queued-requests); "
+        "try again later, or use another replica"
+    )
+    assert caught.value.details["value"] == "3"
     assert len(found) == 2
 
 
 def test_requests_are_bounded_by_predicted_seconds() -> None:
-    found = filled(Request(key=1, rows=600), Request(key=2, rows=300), max_seconds=1.0)
-    with pytest.raises(QueueFull) as caught:
-        found.push(Request(key=3, rows=200))
-    assert (caught.value.what, caught.value.value) == ("seconds", pytest.approx(1.1))
+    found = filled(Request(key=1, rows=1200), Request(key=2, rows=600), max_queued_seconds=1.0, workers=2)
+    with pytest.raises(Refusal, match=r"seconds queued per worker: 1\.1 seconds") as caught:
+        found.push(Request(key=3, rows=400))
+    assert caught.value.details["name"] == "max-queued-seconds"
+    assert float(caught.value.details["value"]) == pytest.approx(1.1)
+    assert caught.value.retry_after == pytest.approx(1.8 / 2 / 2)
 
 
 def test_an_empty_queue_takes_any_request() -> None:
-    found = filled(Request("a", rows=10**6), max_seconds=1.0)
-    with pytest.raises(QueueFull):
+    found = filled(Request("a", rows=10**6), max_queued_seconds=1.0)
+    with pytest.raises(Refusal, match="QUEUE_FULL"):
         found.push(Request("b"))
     assert names(found) == "a"
 
@@ -165,7 +174,7 @@ def test_a_request_that_joins_others_is_charged_for_its_rows_alone() -> None:
 
 
 def test_what_comes_back_is_taken_whatever_the_bounds_and_goes_first() -> None:
-    found = filled(Request("a"), Request("b"), max_requests=2, max_seconds=0.002)
+    found = filled(Request("a"), Request("b"), max_queued_requests=2, max_queued_seconds=0.002)
     found.push_back(Request("x", solo=True))
     assert [names(found), names(found)] == ["x", "ab"]
 
@@ -209,7 +218,7 @@ def keep(*wanted: Request) -> object:
 
 def test_keys_share_seconds_not_batches() -> None:
     refill = keep(Request(key="long", rows=300), Request(key="short", rows=3))
-    found = queues(max_seconds=FOREVER)
+    found = queues(max_queued_seconds=FOREVER)
     refill(found)  # type: ignore[operator]
     seconds = served(found, refill, 4000, "key")
     assert seconds["long"] == pytest.approx(seconds["short"], rel=0.1)
@@ -217,7 +226,7 @@ def test_keys_share_seconds_not_batches() -> None:
 
 def test_a_tenant_with_many_keys_gets_no_more_than_one_with_one() -> None:
     refill = keep(*[Request(tenant="many", key=i, rows=20) for i in range(50)], Request(tenant="one", rows=20))
-    found = queues(max_seconds=FOREVER)
+    found = queues(max_queued_seconds=FOREVER)
     refill(found)  # type: ignore[operator]
     seconds = served(found, refill, 2000, "tenant")
     assert seconds["many"] == pytest.approx(seconds["one"], rel=0.05)
@@ -226,7 +235,7 @@ def test_a_tenant_with_many_keys_gets_no_more_than_one_with_one() -> None:
 def test_a_tenant_that_sends_one_request_at_a_time_does_not_lose_its_debt() -> None:
     """The one who waits for each answer empties its queue every time; its long work counts all the same."""
     refill = keep(*[Request(tenant="busy", key=i, rows=5) for i in range(3)], Request(tenant="single", rows=500))
-    found = queues(max_seconds=FOREVER)
+    found = queues(max_queued_seconds=FOREVER)
     refill(found)  # type: ignore[operator]
     seconds = served(found, refill, 3000, "tenant")
     assert seconds["single"] <= seconds["busy"] * 1.1 + 0.5
@@ -256,7 +265,7 @@ def test_small_batches_of_a_key_run_on_until_its_credit_is_used_up() -> None:
 @given(st.data())
 @settings(max_examples=100, deadline=None)
 def test_every_request_leaves_once_in_the_order_of_its_line(data: st.DataObject) -> None:
-    found = queues(max_requests=20, max_seconds=FOREVER, max_batch_bytes=10, max_batch_seconds=0.02)
+    found = queues(max_queued_requests=20, max_queued_seconds=FOREVER, max_batch_bytes=10, max_batch_seconds=0.02)
     waiting: dict[tuple[str, Hashable], list[Request]] = {}
     rng = random.Random(data.draw(st.integers(0, 2**32)))
     for _ in range(data.draw(st.integers(1, 60))):
@@ -271,7 +280,7 @@ def test_every_request_leaves_once_in_the_order_of_its_line(data: st.DataObject)
             )
             try:
                 found.push(request)
-            except QueueFull:
+            except Refusal:
                 assert len(found) == 20
                 continue
             waiting.setdefault((request.tenant, request.key), []).append(request)

@@ -1,87 +1,26 @@
-"""Options: where they come from, what they may be, and whether they fit this machine."""
+"""Options: where they come from, and whether they fit this machine."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradwire_server.config import (
-    GIB,
-    MIB,
-    OPTIONS,
-    ConfigError,
-    ServerConfig,
-    flag,
-    read_count,
-    read_options,
-    read_seconds,
-    read_size,
-    resolve,
-    variable,
-)
+from gradwire_server.config.option import ConfigError, flag
+from gradwire_server.config.resolve import read_options, resolve, variable
+from gradwire_server.config.table import OPTIONS, ServerConfig
+from gradwire_server.config.texts import GIB, MIB
 
 ROOMY = 1 << 50
 
 
-def test_every_field_is_an_option_with_help_and_a_unit_if_it_is_a_number() -> None:
-    assert list(OPTIONS) == [field.name for field in dataclasses.fields(ServerConfig)]
-    for name, option in OPTIONS.items():
-        assert option.help, name
-        assert option.unit or isinstance(getattr(ServerConfig(), name), str), name
-
-
-def test_the_limits_are_those_that_the_documentation_promises() -> None:
-    limits = {limit.name: limit.value for limit in ServerConfig().limits()}
-    promised = {
-        "max-message-bytes": 64 * MIB,
-        "max-program-bytes": 8 * MIB,
-        "max-program-nodes": 200_000,
-        "max-rank": 16,
-        "max-nesting": 32,
-        "max-transforms": 64,
-        "prepare-timeout": 30,
-        "prepare-memory": 2 * GIB,
-        "preparers": 2,
-        "waiting-programs": 64,
-        "waiting-requests": 256,
-        "task-timeout": 30,
-        "worker-memory": 2 * GIB,
-        "max-admitted-bytes": 512 * MIB,
-        "max-queued-requests": 1000,
-        "max-queued-seconds": 2,
-        "default-timeout": 60,
-        "max-stream-items": 64,
-        "max-stream-bytes": 64 * MIB,
-        "max-streams": 64,
-        "max-explain-values": 1000,
-        "constant-store-bytes": GIB,
-        "max-programs": 1000,
-        "tenant-share": 0.5,
-    }
-    assert {name: limits[name] for name in promised} == promised
-
-
-def test_a_limit_names_its_setting() -> None:
-    limit = ServerConfig(max_queued_requests=7).limit("max_queued_requests")
-    assert str(limit) == "max-queued-requests is 7 requests (set by --max-queued-requests)"
-    assert limit.details(8) == {
-        "name": "max-queued-requests",
-        "limit": "7",
-        "unit": "requests",
-        "value": "8",
-        "setting": "--max-queued-requests",
-    }
-
-
 def test_options_win_over_the_environment_and_that_over_the_default() -> None:
     environment = {"GRADWIRE_MAX_RANK": "5", "GRADWIRE_MAX_NESTING": "6", "PATH": "/bin"}
-    found = read_options({"max_rank": "4"}, environment)
-    assert found == {"max_rank": 4, "max_nesting": 6}
-    config = resolve(found, processors=2, memory=ROOMY)
+    set_options = read_options({"max_rank": "4"}, environment)
+    assert set_options == {"max_rank": 4, "max_nesting": 6}
+    config = resolve(set_options, processors=2, memory=ROOMY)
     assert (config.max_rank, config.max_nesting, config.max_transforms) == (4, 6, 64)
 
 
@@ -127,23 +66,6 @@ def test_no_option_takes_a_name_that_kubernetes_may_set() -> None:
         assert not re.fullmatch(r"(.*_)?(service_host|service_port.*|port|port_\d+_.*)", name)
 
 
-@pytest.mark.parametrize(("text", "nbytes"), [("7", 7), ("64MiB", 64 * MIB), ("1.5 g", 3 * GIB // 2), ("2KB", 2048)])
-def test_sizes(text: str, nbytes: int) -> None:
-    assert read_size(text) == nbytes
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("1.5", 1.5), ("500ms", 0.5), ("2m", 120), ("1h", 3600), (".5s", 0.5)])
-def test_times(text: str, seconds: float) -> None:
-    assert read_seconds(text) == seconds
-
-
-@pytest.mark.parametrize("read", [read_size, read_seconds, read_count])
-@pytest.mark.parametrize("text", ["", "x", "-1", "nan", "inf", "1e999", "1 2"])
-def test_what_is_no_number_is_refused(read: object, text: str) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        read(text)  # type: ignore[operator]
-
-
 @pytest.mark.parametrize(
     ("given_options", "environment", "message"),
     [
@@ -157,13 +79,6 @@ def test_a_wrong_value_names_where_it_stands(
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         read_options(given_options, environment)
-
-
-def test_values_below_their_floor_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--workers is 0; it must be at least 1 workers"):
-        ServerConfig(workers=0)
-    with pytest.raises(ConfigError, match="--tenant-share"):
-        ServerConfig(tenant_share=1.5)
 
 
 # Memory
