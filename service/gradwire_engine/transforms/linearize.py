@@ -37,14 +37,14 @@ class Linearized:
 def linearize(graph: Graph, inputs: Sequence[int], outputs: Sequence[int]) -> Linearized:
     """Linearize with respect to `inputs`, for the given `outputs` (indices into the graph's outputs)."""
     builder = GraphBuilder()
-    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    values = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     tangents: list[Masked | None] = [None] * len(values)
     for index in inputs:
         tangents[index] = Masked(builder.input(f"d_{graph.inputs[index].name}", graph.inputs[index].type))
     results, pushed = push_forward(builder, graph, values, tangents)
-    moved = [pushed[index] for index in outputs]
-    active = tuple(i for i, tangent in enumerate(moved) if tangent is not None)
-    joint = builder.finish([*results, *(tangent.value for tangent in moved if tangent is not None)])
+    requested = [pushed[index] for index in outputs]
+    active = tuple(i for i, tangent in enumerate(requested) if tangent is not None)
+    joint = builder.finish([*results, *(tangent.value for tangent in requested if tangent is not None)])
     flags = [number >= len(values) for number in range(len(joint.inputs))]
     primal, linear, residuals = split(joint, flags, range(len(results)), range(len(results), len(joint.outputs)))
     return Linearized(primal, linear, residuals, active)
@@ -69,9 +69,9 @@ def split(
         first: [backward.input(f"residual{first}_{index}", value.type) for index, value in enumerate(values)]
         for first, values in cut.further.items()
     }
-    for number, one in enumerate(joint.inputs):
+    for number, parameter in enumerate(joint.inputs):
         if cut.kinds[number] == _LINEAR:
-            linear[number] = backward.input(one.name, one.type)
+            linear[number] = backward.input(parameter.name, parameter.type)
     for first, node in joint.numbered():
         numbers = range(first, first + len(node.results))
         if first in cut.halves:
@@ -103,8 +103,8 @@ class _Cut:
         self.halves: dict[int, Halves] = {}
         self.forward = GraphBuilder()
         self.primal: list[Value | None] = [
-            None if kind == _LINEAR else self.forward.input(one.name, one.type)
-            for one, kind in zip(joint.inputs, kinds, strict=True)
+            None if kind == _LINEAR else self.forward.input(parameter.name, parameter.type)
+            for parameter, kind in zip(joint.inputs, kinds, strict=True)
         ]
         self.further: dict[int, list[Value]] = {}
         """Residuals that are no values of the joint graph, by node."""

@@ -142,6 +142,7 @@ FUNCTION_LEVEL = {
 
 MOST_LINES = 350
 LISTS_OF_RECORDS = {
+    "gradwire_engine.attributes": "records of attributes, one after the other",
     "gradwire_engine.ops.arithmetic": "records of ops, one after the other",
     "gradwire_engine.ops.reductions": "records of ops, one after the other",
     "gradwire_engine.ops.shape": "records of ops, one after the other",
