@@ -305,11 +305,10 @@ class Cond(Rowwise):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan(Rowwise):
-    """How the operands (the count if `counted`, constants, carries, stacked inputs) and results are laid out.
+    """How many operands and results there are of each group (`ops.control.operands`), but the stacked ones.
 
-    Results: the last carries, stacked outputs, then `sums` sums over the steps; those listed in `row_sums` (positions
-    among the sums) are sums over the rows, too. With `snapshots`, further: at which steps they were taken, and for each
-    carry listed in `recorded` its values as these steps began.
+    `row_sums` are those sums that are sums over the rows, too. With `snapshots`, the carries listed in `recorded`
+    are results as so many steps began.
     """
 
     constants: int
@@ -325,11 +324,10 @@ class Scan(Rowwise):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class While(Rowwise):
-    """How the operands (constants of the condition, of the body, carries) are laid out, and the bound on the steps.
+    """How many operands there are of each group (`ops.control.operands`), but carries; and the bound on the steps.
 
-    Results: the last carries; if `counted`, the number of steps, then for each carry listed in `recorded` its values at
-    the beginning of every step, stacked, with zeros after the last. With `snapshots`, of so many steps only; at which
-    they were taken is then a result before these.
+    The carries listed in `recorded` are results as every step began, stacked, with zeros after the last; with
+    `snapshots`, as so many steps did.
     """
 
     condition_constants: int
@@ -344,11 +342,8 @@ class While(Rowwise):
 class Replay(Rowwise):
     """A loop that is gone through backwards from snapshots, beside a scan in that direction.
 
-    The loop runs from the first step to the last, or the other way if `reverse`; the scan always the opposite way.
-    Operands: the count if `counted`, at which steps the snapshots were taken, the snapshots of each of
-    `forward_carries` carries, the constants (`forward_constants`) and stacked inputs (`forward_stacked`) of the loop;
-    then constants, carries and stacked inputs of the scan. The carries listed in `taped`, as each step began, are
-    further stacked inputs of it. Results are the scan's.
+    The loop runs from the first step to the last, or the other way if `reverse`; the scan always the opposite way. The
+    carries of the loop that are listed in `taped`, as each step began, are further stacked inputs of the scan's body.
     """
 
     length: int

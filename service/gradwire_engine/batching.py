@@ -41,8 +41,10 @@ def batched_graph(builder: Builder, graph: Graph, layout: Layout) -> Graph:
     """
     shared, summed = set(layout.shared_inputs), set(layout.summed_outputs)
     values = [
-        builder.input(one.name, one.type if i in shared else one.type.with_shape((ROWS, *one.type.shape)))
-        for i, one in enumerate(graph.inputs)
+        builder.input(
+            parameter.name, parameter.type if i in shared else parameter.type.with_shape((ROWS, *parameter.type.shape))
+        )
+        for i, parameter in enumerate(graph.inputs)
     ]
     has_rows = [i not in shared for i in range(len(values))]
     outputs, stacked = spread_axis(builder, graph, values, has_rows, ROWS)

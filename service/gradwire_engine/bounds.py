@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,11 @@ class Bound:
 
     def __add__(self, other: Bound) -> Bound:
         return Bound(self.constant + other.constant, self.per_row + other.per_row).saturated()
+
+
+def largest(bounds: Sequence[Bound]) -> Bound:
+    """What suffices for each of them."""
+    return Bound(max(bound.constant for bound in bounds), max(bound.per_row for bound in bounds))
 
 
 @dataclass(frozen=True, slots=True)

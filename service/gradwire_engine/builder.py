@@ -50,7 +50,7 @@ class GraphBuilder:
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The inputs so far."""
-        return tuple(one for one, _ in self._inputs)
+        return tuple(parameter for parameter, _ in self._inputs)
 
     @property
     def node_count(self) -> int:

@@ -68,7 +68,7 @@ class Graph:
     @cached_property
     def types(self) -> tuple[TensorType, ...]:
         """The type of every value, by number."""
-        kinds = [one.type for one in self.inputs]
+        kinds = [parameter.type for parameter in self.inputs]
         for node in self.nodes:
             kinds.extend(node.results)
         return tuple(kinds)
@@ -85,7 +85,7 @@ class Graph:
     @property
     def input_types(self) -> tuple[TensorType, ...]:
         """Types of the inputs."""
-        return tuple(one.type for one in self.inputs)
+        return tuple(parameter.type for parameter in self.inputs)
 
     @property
     def output_types(self) -> tuple[TensorType, ...]:
@@ -101,7 +101,7 @@ class Graph:
     def hash(self) -> str:
         """Structural hash: equal for graphs that differ in names only. 64 hexadecimal digits."""
         digest = hashlib.sha256()
-        digest.update(repr([_type_key(one.type) for one in self.inputs]).encode())
+        digest.update(repr([_type_key(parameter.type) for parameter in self.inputs]).encode())
         for node in self.nodes:
             digest.update(repr((node.op.name, node.operands, attributes_key(node.attributes))).encode())
             for subgraph in node.subgraphs:
@@ -150,7 +150,7 @@ def attributes_key(attributes: Attributes) -> tuple[object, ...]:
 
 def value_names(graph: Graph) -> list[str]:
     """What each value is called in text: an input by its name if it has a unique one, others v and the number."""
-    names = [one.name for one in graph.inputs]
+    names = [parameter.name for parameter in graph.inputs]
     taken = {f"v{number}" for number in range(len(graph.types))}
     named = [name if name and names.count(name) == 1 and name not in taken else f"v{i}" for i, name in enumerate(names)]
     return named + [f"v{number}" for number in range(len(names), len(graph.types))]
@@ -182,7 +182,7 @@ def expression_text(node: Node, names: list[str]) -> str:
 def text_lines(graph: Graph, indent: str = "") -> list[str]:
     """The text form, line by line."""
     names = value_names(graph)
-    parameters = ", ".join(f"{names[i]}: {one.type}" for i, one in enumerate(graph.inputs))
+    parameters = ", ".join(f"{names[i]}: {parameter.type}" for i, parameter in enumerate(graph.inputs))
     lines = [f"{indent}graph({parameters}) {{"]
     for first, node in graph.numbered():
         results = ", ".join(f"{names[first + i]}: {type}" for i, type in enumerate(node.results))

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from gradwire_engine.attributes import NONE, Attributes
+from gradwire_engine.bounds import Bound
 from gradwire_engine.graph import Graph, Node, Operation
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Builder, Value
@@ -187,23 +188,39 @@ Reread = Callable[[Builder, Node, Sequence[Value], Mapping[int, int], KeptLoop],
 """(builder, node, operands, which of them were tapes and of which carry, the loop) -> results, without these tapes."""
 
 
+GraphFlops = Callable[[Node, Sequence[Bound], Callable[[Bound], Bound]], Bound]
+"""(node, what each of its graphs takes at most, what that makes for all rows that a graph is applied to) -> operations
+at most."""
+
+
 def _never(attributes: Any) -> bool:
     return False
 
 
-@dataclass(frozen=True)
+def _no_bytes(attributes: Any) -> int:
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Control:
-    """What passes ask about an op that refers to graphs, beside the groups of its operands (`ops.control.operands`)."""
+    """What passes and plans ask about an op that refers to graphs, beside the groups of its operands
+    (`ops.control.operands`)."""
 
     inlined: Literal["first", "last"] | None = None
     """Its graph takes its place: before anything else happens, or, behind a barrier, before the graph is run."""
     repeats: bool = False
-    """Its last graph runs at every step, with the same constants."""
+    """Its graphs run step by step, with the same constants."""
+    open_ended: bool = False
+    """Only the run knows how many steps there are."""
     prunable: Callable[[Any], bool] = _never
     """Whether, with these attributes, results that nothing uses may be taken from it."""
     tape: Tape | None = None
     reread: Reread | None = None
     """Of an op whose stacked operands may be tapes: how it does without them."""
+    flops: GraphFlops | None = None
+    """Of every op that refers to graphs."""
+    snapshot_bytes: Callable[[Any], int] = _no_bytes
+    """What it takes to know which snapshots there are, with these attributes; the snapshots are operands or results."""
 
 
 Derivative = Zero | Refused | Partials | Jvp | Linear | Bilinear | Expansion | Structured
@@ -264,7 +281,7 @@ class Op:
     attributes: type[Attributes] = Attributes
     flops: float | Callable[[Any, Sequence[TensorType], Sequence[TensorType]], tuple[int, int]] = 1.0
     """Operations for each element of the largest of operands and results, or a rule giving (constant, per row). Of ops
-    that refer to graphs, see `cost`."""
+    that refer to graphs, `control` has a rule."""
     scratch: float | tuple[float, ...] = 0.0
     """Memory that `evaluate` needs besides operands and results, in multiples of their bytes: of the sum of all, or a
     factor for each operand, then one for the results."""
@@ -272,8 +289,7 @@ class Op:
     """Every result element depends on the operand elements at its own place only."""
     subgraphs: int = 0
     """Number of subgraphs the op refers to."""
-    control: Control | None = None
-    """Of an op that refers to graphs."""
+    control: Control = Control()
     library: str = "numpy"
     """What `evaluate` needs: numpy, or scipy, which the SDK alone does not have."""
 
@@ -293,7 +309,9 @@ def record_of(op: Operation) -> Op:
 
 def op_of(node: Node) -> Op:
     """The whole record of a node's op."""
-    return record_of(node.op)
+    op = node.op
+    assert isinstance(op, Op)
+    return op
 
 
 Array = np.ndarray

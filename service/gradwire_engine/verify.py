@@ -19,9 +19,9 @@ def verify(graph: Graph) -> None:
     if graph.nesting > MAX_NESTING:
         raise GraphError(f"subgraphs nest {graph.nesting} deep, at most {MAX_NESTING} is allowed")
     types: list[TensorType] = []
-    for index, one in enumerate(graph.inputs):
-        verify_type(one.type, f"inputs[{index}].type")
-        types.append(one.type)
+    for index, parameter in enumerate(graph.inputs):
+        verify_type(parameter.type, f"inputs[{index}].type")
+        types.append(parameter.type)
     for position, node in enumerate(graph.nodes):
         path = f"nodes[{position}]"
         for which, subgraph in enumerate(node.subgraphs):

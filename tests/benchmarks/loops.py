@@ -20,7 +20,7 @@ from gradwire_engine.attributes import Scan, While
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.execute.numpy.executable import Executable, compile
 from gradwire_engine.graph import Graph
-from gradwire_engine.plan.checkpointing import least_steps
+from gradwire_engine.ops.control.binomial import least_steps
 from gradwire_engine.prepare import prepare
 from gradwire_engine.program import Grad, Layout, Program
 from gradwire_engine.types import DType, TensorType

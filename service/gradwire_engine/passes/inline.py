@@ -28,7 +28,6 @@ def inline_calls(graph: Graph, limit: int) -> Graph:
 
 
 def _inlined(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
-    control = op_of(node).control
-    if control is None or control.inlined != "first":
+    if op_of(node).control.inlined != "first":
         return None
     return builder.inline(node.subgraphs[0], operands)

@@ -25,7 +25,7 @@ Copied = Callable[[Node, list[Value], tuple[Value, ...]], None]
 def rewrite(graph: Graph, rule: Rule, *, copied: Copied | None = None, used: Sequence[bool] | None = None) -> Graph:
     """`graph` with what the rule replaces. Nodes none of whose values is marked in `used`, if given, are left out."""
     builder = GraphBuilder()
-    values: list[Value] = [builder.input(one.name, one.type) for one in graph.inputs]
+    values: list[Value] = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     replaced = False
     for first, node in graph.numbered():
         if used is not None and not any(used[first : first + len(node.results)]):

@@ -25,7 +25,7 @@ class _Known:
     """What is known of the values of the new graph: the node that made each, and its uniform number if it has one."""
 
     def __init__(self) -> None:
-        self._made_by: dict[int, tuple[Node, Sequence[Value]]] = {}
+        self._sources: dict[int, tuple[Node, Sequence[Value]]] = {}
         self._uniform: dict[int, float | bool] = {}
 
     def is_uniform(self, value: Value, number: float | bool) -> bool:
@@ -35,13 +35,13 @@ class _Known:
 
     def source(self, value: Value, op: str) -> tuple[Node, Sequence[Value]] | None:
         """The node that made `value`, if it is of this op."""
-        made = self._made_by.get(value.number)
-        return made if made is not None and made[0].op.name == op else None
+        source = self._sources.get(value.number)
+        return source if source is not None and source[0].op.name == op else None
 
     def note(self, node: Node, operands: list[Value], results: tuple[Value, ...]) -> None:
         """A node of the new graph."""
         for result in results:
-            self._made_by.setdefault(result.number, (node, operands))
+            self._sources.setdefault(result.number, (node, operands))
         if isinstance(node.attributes, Constant):
             self._note_constant(results[0], node.attributes)
         elif node.op.name in _KEEP_UNIFORM and operands[0].number in self._uniform:
@@ -101,8 +101,8 @@ def _twice(op: str) -> Rule:
     """The op undoes itself."""
 
     def rule(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
-        made = known.source(operands[0], op)
-        return made[1][0] if made is not None else None
+        source = known.source(operands[0], op)
+        return source[1][0] if source is not None else None
 
     return rule
 
@@ -132,8 +132,8 @@ def _reshape(known: _Known, node: Node, operands: Sequence[Value]) -> Value | No
     (x,), shape = operands, node.attributes.shape
     if x.shape == shape:
         return x
-    made = known.source(x, "reshape")
-    return reshape(made[1][0], shape) if made is not None else None
+    source = known.source(x, "reshape")
+    return reshape(source[1][0], shape) if source is not None else None
 
 
 def _broadcast(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
@@ -141,8 +141,8 @@ def _broadcast(known: _Known, node: Node, operands: Sequence[Value]) -> Value | 
     (x,), shape = operands, node.attributes.shape
     if x.shape == shape:
         return x
-    made = known.source(x, "broadcast_to")
-    return broadcast_to(made[1][0], shape) if made is not None else None
+    source = known.source(x, "broadcast_to")
+    return broadcast_to(source[1][0], shape) if source is not None else None
 
 
 def _permute(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:
@@ -150,12 +150,12 @@ def _permute(known: _Known, node: Node, operands: Sequence[Value]) -> Value | No
     (x,), order = operands, node.attributes.permutation
     if order == tuple(range(len(order))):
         return x
-    made = known.source(x, "permute_dims")
-    if made is None:
+    source = known.source(x, "permute_dims")
+    if source is None:
         return None
-    inner = made[0].attributes
+    inner = source[0].attributes
     assert isinstance(inner, Permutation)
-    return permute_dims(made[1][0], [inner.permutation[axis] for axis in order])
+    return permute_dims(source[1][0], [inner.permutation[axis] for axis in order])
 
 
 def _slice(known: _Known, node: Node, operands: Sequence[Value]) -> Value | None:

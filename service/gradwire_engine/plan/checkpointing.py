@@ -1,8 +1,6 @@
 """Which states of a loop to keep, so that it can be gone through backwards with few: binomial checkpointing.
 
-With s snapshots and at most r runs of any step, a loop of up to beta(s, r) = C(s + r, s) steps can be reversed, and the
-fewest steps that takes in all are t(l, s) = r l - beta(s + 1, r - 1), for the least r that suffices. `split` says where
-the next snapshot goes. (Griewank and Walther, "Algorithm 799: revolve", ACM TOMS 26(1), 2000.)
+`split` says where the next snapshot goes, so that the fewest steps run that can (`ops.control.binomial`).
 
 Where the number of steps is only known at the end, snapshots are placed as the loop runs, at strides that double each
 time all are taken (`DoublingStrides`). Run backwards from there, with the slots that become free, a loop takes a few
@@ -11,28 +9,7 @@ per cent more steps than the optimum, and up to a third more just after a doubli
 
 from __future__ import annotations
 
-import math
-
-
-def reach(snapshots: int, repetitions: int) -> int:
-    """beta: how many steps can be reversed, if each may run so often."""
-    return math.comb(snapshots + repetitions, snapshots) if repetitions >= 0 else 0
-
-
-def repetitions(steps: int, snapshots: int) -> int:
-    """How often a step must run at most, with so many snapshots, the state at the beginning being one of them."""
-    r = 0
-    while reach(snapshots, r) < steps:
-        r += 1
-    return r
-
-
-def least_steps(steps: int, snapshots: int) -> int:
-    """t: how many steps must run in all so that each can be followed by its reverse, which itself is not counted."""
-    if steps <= 1:
-        return 0
-    r = repetitions(steps, snapshots)
-    return r * steps - reach(snapshots + 1, r - 1)
+from gradwire_engine.ops.control.binomial import reach, repetitions
 
 
 def split(steps: int, snapshots: int) -> int:

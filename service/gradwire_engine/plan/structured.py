@@ -6,17 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gradwire_engine.attributes import Replay, Rowwise, Scan, While
-from gradwire_engine.bounds import Bound
+from gradwire_engine.attributes import Rowwise
+from gradwire_engine.bounds import Bound, largest
 from gradwire_engine.graph import Node
-from gradwire_engine.plan.checkpointing import least_steps
+from gradwire_engine.op import op_of
+from gradwire_engine.ops.control.operands import groups_of
 from gradwire_engine.types import ROWS, TensorType
-
-_PLACED_BYTES = 176
-"""For each snapshot of a loop whose end nobody knows: which step it is of, in Python objects."""
-
-_HELD_BYTES = 48
-"""For each snapshot of a loop that is run again: where it stands, in Python objects."""
 
 
 class GraphUse(NamedTuple):
@@ -31,82 +26,41 @@ class GraphUse(NamedTuple):
 
 def graph_uses(node: Node) -> tuple[GraphUse, ...]:
     """One for each graph of a node."""
-    match node.attributes:
-        case Scan() as a:
-            return (GraphUse(a.constants, a.carries),)
-        case While() as a:
-            carries = len(node.subgraphs[1].outputs)
-            return GraphUse(a.condition_constants), GraphUse(a.body_constants, carries)
-        case Replay() as a:
-            return GraphUse(a.forward_constants), GraphUse(a.constants, a.carries)
-        case _:
-            return (GraphUse(),) * len(node.subgraphs)
+    if not op_of(node).control.repeats:
+        return (GraphUse(),) * len(node.subgraphs)
+    groups = groups_of(node)
+    return tuple(
+        GraphUse(
+            groups.constants_of(g), len(inputs["carries"]) if {"carries"} <= inputs.keys() & outputs.keys() else None
+        )
+        for g, (inputs, outputs) in enumerate(zip(groups.inputs, groups.outputs, strict=True))
+    )
 
 
 def structured_flops(node: Node, operands: Sequence[TensorType], bounds: Sequence[Bound]) -> Bound:
-    """Of all steps of a loop that runs to its bound; of the more expensive branch. `bounds` are those of the graphs."""
-    match node.attributes:
-        case Replay():
-            return _replay_flops(node, operands, bounds)
-        case Scan(length=steps):
-            steps = max(steps, 1)
-        case While(max_steps=steps):
-            bounds = [bounds[0] + bounds[1]]
-        case _:
-            steps = 1
-    each = over_rows(node, operands, largest(bounds))
-    size = sum(graph.size for graph in node.subgraphs) + 1  # a step costs something even where it computes nothing
-    return Bound((each.constant + size) * steps, each.per_row * steps)
-
-
-def _replay_flops(node: Node, operands: Sequence[TensorType], bounds: Sequence[Bound]) -> Bound:
-    """Of the scan, and of the loop as often as its steps are run again; a loop that all rows share runs once."""
-    a = node.attributes
-    assert isinstance(a, Replay)
-    again = max(least_steps(a.length, a.snapshots), 1)
-    steps = max(a.length, 1)
-    loop, scan = bounds[0], over_rows(node, operands, bounds[1])
-    if int(a.counted) not in a.shared:
-        loop = over_rows(node, operands, loop)
-        return Bound(scan.constant * steps + loop.constant * again, scan.per_row * steps + loop.per_row * again)
-    return Bound(scan.constant * steps + loop.constant * again, scan.per_row * steps)
+    """Of a node whose graphs have these bounds."""
+    rule = op_of(node).control.flops
+    assert rule is not None
+    return rule(node, bounds, lambda bound: over_rows(node, operands, bound))
 
 
 def structured_bytes(node: Node, operands: Sequence[TensorType], bounds: Sequence[Bound]) -> Bound:
     """What a node needs besides operands and results: one step of a loop, or the larger of the branches, and what it
     takes to know which snapshots there are. `bounds` are those of the graphs."""
-    together = isinstance(node.attributes, While | Replay)  # what is the same for all steps lives all the time
-    worst = sum(bounds, start=Bound()) if together else largest(bounds)
-    return over_rows(node, operands, worst) + Bound(_bookkeeping_bytes(node))
+    control = op_of(node).control
+    # What is the same for all steps of a loop lives all the time.
+    worst = sum(bounds, start=Bound()) if control.repeats else largest(bounds)
+    return over_rows(node, operands, worst) + Bound(control.snapshot_bytes(node.attributes))
 
 
-def _bookkeeping_bytes(node: Node) -> int:
-    match node.attributes:
-        case While(snapshots=count):
-            return _PLACED_BYTES * count
-        case Replay(snapshots=count):
-            return _HELD_BYTES * count
-        case _:
-            return 0
-
-
-def overwritten(node: Node) -> tuple[int, ...]:
+def overwritten(node: Node) -> list[int]:
     """The values that a node writes to, if nothing else needs them; otherwise to a copy: the snapshots of a replay."""
-    a = node.attributes
-    if not isinstance(a, Replay):
-        return ()
-    first = int(a.counted) + 1
-    return node.operands[first : first + a.forward_carries]
+    return [node.operands[i] for i in groups_of(node).operands.get("snapshots", ())]
 
 
 def is_open_ended(node: Node) -> bool:
-    """Whether a node runs as many steps as it likes."""
-    return isinstance(node.attributes, While)
-
-
-def largest(bounds: Sequence[Bound]) -> Bound:
-    """What suffices for each of them."""
-    return Bound(max(bound.constant for bound in bounds), max(bound.per_row for bound in bounds))
+    """Whether only the run knows how many steps a node takes."""
+    return op_of(node).control.open_ended
 
 
 def over_rows(node: Node, operands: Sequence[TensorType], bound: Bound) -> Bound:

@@ -60,7 +60,7 @@ def jacobian(
 def jacobian_forward(graph: Graph, inputs: Sequence[int], limit: int = _UNLIMITED) -> Graph:
     """One forward sweep for each input element."""
     builder = GraphBuilder()
-    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    values = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     outputs = _floating_outputs(graph)
     blocks: list[list[Value]] = []
     for index in inputs:
@@ -87,22 +87,22 @@ def jacobian_reverse(graph: Graph, inputs: Sequence[int], limit: int = _UNLIMITE
     outputs = _floating_outputs(graph)
     parts = linearize(graph, inputs, outputs)
     builder = GraphBuilder()
-    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    values = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     residuals = builder.inline(parts.primal, values)[len(graph.outputs) :]
-    found: list[Value] = []
+    blocks: list[Value] = []
     for position, output in enumerate(outputs):
         type = graph.output_types[output]
         shapes = [type.shape + graph.inputs[i].type.shape for i in inputs]
         if position not in parts.active:
             types = [graph.inputs[i].type.with_shape(shape) for i, shape in zip(inputs, shapes, strict=True)]
-            found.extend(zeros(builder, block) for block in types)
+            blocks.extend(zeros(builder, block) for block in types)
             continue
         backward = transpose(parts.linear, parts.residuals, [parts.active.index(position)])
         swept = vmap(backward, size_of(type.shape), [*[-1] * parts.residuals, 0])
         rows = builder.inline(swept, [*residuals, unit_seeds(builder, type)])
         _require_within(builder, limit)
-        found.extend(reshape(row, shape) for row, shape in zip(rows, shapes, strict=True))
-    return builder.finish(found, _names(graph, inputs))
+        blocks.extend(reshape(row, shape) for row, shape in zip(rows, shapes, strict=True))
+    return builder.finish(blocks, _names(graph, inputs))
 
 
 def unit_seeds(builder: Builder, type: TensorType) -> Value:

@@ -42,18 +42,18 @@ def jvp(graph: Graph, inputs: Sequence[int]) -> Graph:
     every floating-point output. A tangent element that is 0 when the graph runs counts as known to be zero.
     """
     builder = GraphBuilder()
-    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    values = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     tangents: list[Masked | None] = [None] * len(values)
     for index in inputs:
         seed = builder.input(f"d_{graph.inputs[index].name}", graph.inputs[index].type)
         tangents[index] = Masked(seed, seed.differs(0.0))
     outputs, pushed = push_forward(builder, graph, values, tangents)
-    moved = [
+    arrays = [
         value_or_zero(t, builder, out.type) for out, t in zip(outputs, pushed, strict=True) if out.dtype.is_floating
     ]
     names = [graph.output_name(i) for i in range(len(outputs))]
     names += [f"d_{name}" for name, out in zip(names, outputs, strict=True) if out.dtype.is_floating]
-    return builder.finish([*outputs, *moved], names)
+    return builder.finish([*outputs, *arrays], names)
 
 
 def push_forward(
@@ -61,14 +61,14 @@ def push_forward(
 ) -> tuple[list[Value], list[Masked | None]]:
     """Run `graph` on dual numbers inside `builder`: the values and tangents of its outputs."""
     values = list(operands)
-    moved = list(tangents)
+    pushed = list(tangents)
     for node in graph.nodes:
         results, directions = push_node(
-            builder, node, [values[n] for n in node.operands], [moved[n] for n in node.operands]
+            builder, node, [values[n] for n in node.operands], [pushed[n] for n in node.operands]
         )
         values.extend(results)
-        moved.extend(directions)
-    return [values[n] for n in graph.outputs], [moved[n] for n in graph.outputs]
+        pushed.extend(directions)
+    return [values[n] for n in graph.outputs], [pushed[n] for n in graph.outputs]
 
 
 def push_node(
@@ -130,10 +130,10 @@ def _linear_tangent(
     if rule.tangent is not None:
         return rule.tangent(node.attributes, operands, tangents)
     linear = range(len(operands)) if rule.operands is None else rule.operands
-    moved = list(operands)
+    arguments = list(operands)
     for i in linear:
-        moved[i] = value_or_zero(tangents[i], builder, operands[i].type)
-    value = builder.emit_all(node.op, moved, node.attributes)[0]
+        arguments[i] = value_or_zero(tangents[i], builder, operands[i].type)
+    value = builder.emit_all(node.op, arguments, node.attributes)[0]
     known = [tangents[i] for i in linear]
     if rule.mask is None or all(t is not None and t.mask is None for t in known):
         return Masked(value)

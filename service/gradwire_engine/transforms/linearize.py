@@ -37,14 +37,14 @@ class Linearized:
 def linearize(graph: Graph, inputs: Sequence[int], outputs: Sequence[int]) -> Linearized:
     """Linearize with respect to `inputs`, for the given `outputs` (indices into the graph's outputs)."""
     builder = GraphBuilder()
-    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    values = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     tangents: list[Masked | None] = [None] * len(values)
     for index in inputs:
         tangents[index] = Masked(builder.input(f"d_{graph.inputs[index].name}", graph.inputs[index].type))
     results, pushed = push_forward(builder, graph, values, tangents)
-    moved = [pushed[index] for index in outputs]
-    active = tuple(i for i, tangent in enumerate(moved) if tangent is not None)
-    joint = builder.finish([*results, *(tangent.value for tangent in moved if tangent is not None)])
+    requested = [pushed[index] for index in outputs]
+    active = tuple(i for i, tangent in enumerate(requested) if tangent is not None)
+    joint = builder.finish([*results, *(tangent.value for tangent in requested if tangent is not None)])
     flags = [number >= len(values) for number in range(len(joint.inputs))]
     primal, linear, residuals = split(joint, flags, range(len(results)), range(len(results), len(joint.outputs)))
     return Linearized(primal, linear, residuals, active)
@@ -69,9 +69,9 @@ def split(
         first: [backward.input(f"residual{first}_{index}", value.type) for index, value in enumerate(values)]
         for first, values in cut.further.items()
     }
-    for number, one in enumerate(joint.inputs):
+    for number, parameter in enumerate(joint.inputs):
         if cut.kinds[number] == _LINEAR:
-            linear[number] = backward.input(one.name, one.type)
+            linear[number] = backward.input(parameter.name, parameter.type)
     for first, node in joint.numbered():
         numbers = range(first, first + len(node.results))
         if first in cut.halves:
@@ -103,27 +103,31 @@ class _Cut:
         self.halves: dict[int, Halves] = {}
         self.forward = GraphBuilder()
         self.primal: list[Value | None] = [
-            None if kind == _LINEAR else self.forward.input(one.name, one.type)
-            for one, kind in zip(joint.inputs, kinds, strict=True)
+            None if kind == _LINEAR else self.forward.input(parameter.name, parameter.type)
+            for parameter, kind in zip(joint.inputs, kinds, strict=True)
         ]
         self.further: dict[int, list[Value]] = {}
         """Residuals that are no values of the joint graph, by node."""
         for first, node in joint.numbered():
-            operands = [kinds[n] for n in node.operands]
-            kinds.extend(_result_kinds(node, operands))
-            self._extend(first, node, [kind == _LINEAR for kind in operands])
+            kind = max([kinds[n] for n in node.operands], default=_CONSTANT)
+            if node.subgraphs and kind == _LINEAR:
+                self._divide(first, node)
+                continue
+            kinds.extend([kind] * len(node.results))
+            if kind == _LINEAR:
+                self.primal.extend([None] * len(node.results))
+            else:
+                self.primal.extend(self.forward.copy(node, [_known(self.primal[n]) for n in node.operands]))
 
-    def _extend(self, first: int, node: Node, linear: Sequence[bool]) -> None:
+    def _divide(self, first: int, node: Node) -> None:
+        """A node that may have results of both kinds."""
         rule = op_of(node).derivative
-        operands = [self.primal[n] for n in node.operands]
-        if isinstance(rule, Structured) and any(linear):
-            self.halves[first] = halves = rule.divide(node, linear, primal_part)
-            results, self.further[first] = halves.primal(self.forward, operands)
-            self.primal.extend(results)
-        elif self.kinds[first] == _LINEAR:
-            self.primal.extend([None] * len(node.results))
-        else:
-            self.primal.extend(self.forward.copy(node, [_known(operand) for operand in operands]))
+        assert isinstance(rule, Structured)
+        linear = [self.kinds[n] == _LINEAR for n in node.operands]
+        self.kinds.extend([_LINEAR if moves else _PRIMAL for moves in rule.linear_results(node, linear)])
+        self.halves[first] = halves = rule.divide(node, linear, primal_part)
+        results, self.further[first] = halves.primal(self.forward, [self.primal[n] for n in node.operands])
+        self.primal.extend(results)
 
     def residuals(self, linear_outputs: Sequence[int]) -> list[int]:
         """The primal values that linear nodes use, in order of first use."""
@@ -137,16 +141,6 @@ class _Cut:
                 used.update({n: None for n in node.operands if kinds[n] == _PRIMAL})
         used.update({n: None for i in linear_outputs if kinds[n := joint.outputs[i]] == _PRIMAL})
         return list(used)
-
-
-def _result_kinds(node: Node, operands: Sequence[int]) -> list[int]:
-    """Whether each result of a node is constant, primal or linear."""
-    kind = max(operands, default=_CONSTANT)
-    rule = op_of(node).derivative
-    if kind == _LINEAR and isinstance(rule, Structured):
-        moves = rule.linear_results(node, [each == _LINEAR for each in operands])
-        return [_LINEAR if each else _PRIMAL for each in moves]
-    return [kind] * len(node.results)
 
 
 def _known(value: Value | None) -> Value:

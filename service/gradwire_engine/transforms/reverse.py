@@ -27,7 +27,7 @@ def vjp(graph: Graph, inputs: Sequence[int]) -> Graph:
     floating = [i for i, type in enumerate(graph.output_types) if type.dtype.is_floating]
     parts = linearize(graph, inputs, floating)
     builder = GraphBuilder()
-    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    values = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     seeds = [builder.input(f"ct_{graph.output_name(i)}", graph.output_types[i]) for i in floating]
     cotangents = [Masked(seed, seed.differs(0.0)) for seed in seeds]
     outputs, gradients = _backward(builder, graph, inputs, parts, values, cotangents)
@@ -48,7 +48,7 @@ def grad(graph: Graph, inputs: Sequence[int], keep_value: bool = False) -> Graph
         raise GraphError(f"grad needs a floating-point scalar as output 0, got {type}; use jacobian or vjp")
     parts = linearize(graph, inputs, [0])
     builder = GraphBuilder()
-    values = [builder.input(one.name, one.type) for one in graph.inputs]
+    values = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     seed = Masked(full(builder, type, 1.0))
     outputs, gradients = _backward(builder, graph, inputs, parts, values, [seed])
     value = [outputs[0]] if keep_value else []

@@ -32,15 +32,15 @@ def transpose(linear: Graph, residuals: int, outputs: Sequence[int] | None = Non
     a cotangent for each linear input. A cotangent element that is 0 when the graph runs counts as known to be zero.
     """
     builder = GraphBuilder()
-    known = [builder.input(one.name, one.type) for one in linear.inputs[:residuals]]
+    known = [builder.input(parameter.name, parameter.type) for parameter in linear.inputs[:residuals]]
     cotangents: list[Masked | None] = [None] * len(linear.outputs)
     for index in range(len(linear.outputs)) if outputs is None else outputs:
         seed = builder.input(f"ct{index}", linear.output_types[index])
         cotangents[index] = Masked(seed, seed.differs(0.0))
     pulled = pull_back(builder, linear, known, cotangents)
     arrived = [
-        zeros(builder, one.type) if t is None else t.value
-        for one, t in zip(linear.inputs[residuals:], pulled, strict=True)
+        zeros(builder, parameter.type) if t is None else t.value
+        for parameter, t in zip(linear.inputs[residuals:], pulled, strict=True)
     ]
     return builder.finish(arrived)
 

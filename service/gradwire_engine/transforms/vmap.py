@@ -22,30 +22,30 @@ def vmap(graph: Graph, size: int, in_axes: Sequence[int], out_axes: Sequence[int
     `in_axes`: for each input where the new axis stands, or -1 where the input is the same for every element.
     `out_axes`: for each output where the new axis stands; empty means 0 for all.
     """
-    places = tuple(out_axes) or (0,) * len(graph.outputs)
+    stacked_axes = tuple(out_axes) or (0,) * len(graph.outputs)
     if size < 0:
         raise GraphError(f"vmap got size {size}, expected at least 0")
-    if len(in_axes) != len(graph.inputs) or len(places) != len(graph.outputs):
+    if len(in_axes) != len(graph.inputs) or len(stacked_axes) != len(graph.outputs):
         raise GraphError(
-            f"vmap got {len(in_axes)} in_axes and {len(places)} out_axes "
+            f"vmap got {len(in_axes)} in_axes and {len(stacked_axes)} out_axes "
             f"for {len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
         )
     builder = GraphBuilder()
     values: list[Value] = []
-    for one, axis in zip(graph.inputs, in_axes, strict=True):
-        if not -1 <= axis <= one.type.rank:
-            raise GraphError(f"vmap got axis {axis} for input {one.name!r} of type {one.type}")
-        shape = one.type.shape if axis < 0 else (*one.type.shape[:axis], size, *one.type.shape[axis:])
-        value = builder.input(one.name, one.type.with_shape(shape))
+    for parameter, axis in zip(graph.inputs, in_axes, strict=True):
+        if not -1 <= axis <= parameter.type.rank:
+            raise GraphError(f"vmap got axis {axis} for input {parameter.name!r} of type {parameter.type}")
+        shape = parameter.type.shape if axis < 0 else (*parameter.type.shape[:axis], size, *parameter.type.shape[axis:])
+        value = builder.input(parameter.name, parameter.type.with_shape(shape))
         values.append(value if axis < 0 else move_axis(value, axis, 0))
     outputs, stacked = spread_axis(builder, graph, values, [axis >= 0 for axis in in_axes], size)
-    moved = []
-    for index, (value, has, place) in enumerate(zip(outputs, stacked, places, strict=True)):
+    results = []
+    for index, (value, has, axis) in enumerate(zip(outputs, stacked, stacked_axes, strict=True)):
         whole = value if has else broadcast_to(value, (size, *value.shape))
-        if not 0 <= place < len(whole.shape):
-            raise GraphError(f"vmap got axis {place} for output {index} of type {graph.output_types[index]}")
-        moved.append(move_axis(whole, 0, place))
-    return builder.finish(moved, graph.output_names)
+        if not 0 <= axis < len(whole.shape):
+            raise GraphError(f"vmap got axis {axis} for output {index} of type {graph.output_types[index]}")
+        results.append(move_axis(whole, 0, axis))
+    return builder.finish(results, graph.output_names)
 
 
 def batch(graph: Graph, layout: Layout) -> Graph:

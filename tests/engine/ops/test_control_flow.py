@@ -27,6 +27,7 @@ from gradwire_engine.transforms.jacobian import jacobian_forward, jacobian_rever
 from gradwire_engine.transforms.jvp import jvp
 from gradwire_engine.transforms.reverse import grad
 from gradwire_engine.transforms.vmap import batch, vmap
+from gradwire_engine.types import DType, TensorType
 from gradwire_engine.value import Value
 from gradwire_engine.verify import verify
 from gradwire_engine.vocabulary import broadcast_to, dot_general, exp, log, sin, slice_of, sqrt, square, sum_over, where
@@ -224,6 +225,19 @@ def test_pruned_loops_return_the_same(example: Example) -> None:
 
 
 # what rows do not need does not hurt them
+
+
+def test_a_count_of_its_own_for_each_row_tells_a_pruned_loop_how_many_rows_there_are() -> None:
+    """The sum needs a shared constant alone; the carry, which has rows, is not asked for."""
+
+    def function(n: Value, w: Value, c: Value) -> list[Value]:
+        return [scan(lambda w, c: [c * w, w], [w], [c], [], 4, sums=1, count=n)[1]]
+
+    graph = batch(graph_of(function, TensorType(DType.INT64), F64, F64), Layout(shared_inputs=(1,)))
+    (loop,) = [node for node in prune(graph).nodes if node.op.name == "scan"]
+    assert len(loop.operands) == 2
+    counts, carries = np.array([0, 3, 7]), np.ones(3)
+    assert run(prune(graph), counts, 0.5, carries, rows=3)[0].tolist() == [0.0, 1.5, 2.0]
 
 
 def test_a_branch_that_a_row_does_not_take_is_not_run_for_it() -> None:

@@ -19,9 +19,10 @@ from gradwire_engine.attributes import While
 from gradwire_engine.execute.numpy import body
 from gradwire_engine.execute.numpy.executable import compile
 from gradwire_engine.graph import Graph
+from gradwire_engine.ops.control.binomial import least_steps, repetitions
 from gradwire_engine.passes.loops.keep import keep_snapshots
 from gradwire_engine.passes.pipeline import optimise, prune_all
-from gradwire_engine.plan.checkpointing import DoublingStrides, least_steps, placement, repetitions, split
+from gradwire_engine.plan.checkpointing import DoublingStrides, placement, split
 from gradwire_engine.prepare import Prepared, prepare
 from gradwire_engine.program import Grad, Jacobian, JacobianMode, Layout, Program, Transform, Vmap
 from gradwire_engine.transform import apply

@@ -13,10 +13,11 @@ from gradwire_engine.execute.numpy.rows import Arrays, Rows
 from gradwire_engine.execute.numpy.scan import ScanRunner, put
 from gradwire_engine.execute.numpy.steps import Context
 from gradwire_engine.graph import Node
+from gradwire_engine.ops.control.binomial import least_steps
 from gradwire_engine.ops.control.operands import groups_of
 from gradwire_engine.ops.control.replay import scan_attributes
 from gradwire_engine.ops.table import OPS
-from gradwire_engine.plan.checkpointing import least_steps, split
+from gradwire_engine.plan.checkpointing import split
 
 
 class ReplayRunner:

@@ -39,13 +39,13 @@ def transpose(
     passed: list[Masked | None] = [None] * len(operands)
     if not any(each.active for each in leaving.values()):
         return passed
-    graphs = [_finished(groups, graph, leaving, *made) for graph, made in zip(node.subgraphs, pulled, strict=True)]
-    given = _operands(builder, node, groups, operands, known, moving, arriving)
+    graphs = [_finished(groups, graph, leaving, *passes) for graph, passes in zip(node.subgraphs, pulled, strict=True)]
+    arguments = _arguments(builder, node, groups, operands, known, moving, arriving)
     summed = leaving["constants"].members if groups.cotangents["constants"] == "sums" else ()
     over_rows = [groups.operands["constants"][k] in groups.shared for k in summed]
-    made = emit(builder, node.op, node.attributes, given, graphs, over_rows)
+    results = emit(builder, node.op, node.attributes, arguments, graphs, over_rows)
     received = {
-        name: leaving[name].read(made[result], len(groups.operands[name]), summed=result == "sums")
+        name: leaving[name].read(results[result], len(groups.operands[name]), summed=result == "sums")
         for result, name in _sources(groups).items()
     }
     for name, group in received.items():
@@ -105,8 +105,8 @@ def _pulled(
         result = groups.cotangents[name]
         outputs = [Input(f"ct{j}", graph.output_types[j]) for j in groups.outputs[g][result]]
         seeds[result] = moving[result].declared(inner, outputs)
-    found = iter(pull_back(inner, graph, values, [seed for name in groups.outputs[g] for seed in seeds[name]]))
-    return inner, by_group(inputs, [next(found) if value is None else None for value in values])
+    cotangents = iter(pull_back(inner, graph, values, [seed for name in groups.outputs[g] for seed in seeds[name]]))
+    return inner, by_group(inputs, [next(cotangents) if value is None else None for value in values])
 
 
 def _finished(
@@ -120,7 +120,7 @@ def _finished(
     return inner.finish(outputs)
 
 
-def _operands(
+def _arguments(
     builder: Builder,
     node: Node,
     groups: Groups,
@@ -131,12 +131,12 @@ def _operands(
 ) -> dict[Group, list[Operand]]:
     """What is known, then the cotangents; those of a sum over rows are the same for all of them."""
     types = by_group(groups.results, node.results)
-    given: dict[Group, list[Operand]] = {}
+    arguments: dict[Group, list[Operand]] = {}
     for name, positions in groups.operands.items():
-        given[name] = groups.pick(operands, [positions[k] for k in known[name]])
+        arguments[name] = groups.pick(operands, [positions[k] for k in known[name]])
         result = groups.cotangents.get(name)
         if result is not None:
             arrays = moving[result].arrays(builder, arriving[result], types[result])
             shared = [result == "sums" and groups.over_rows[k] for k in moving[result].members]
-            given[name] += [Operand(*pair) for pair in zip(arrays, shared, strict=True)]
-    return given
+            arguments[name] += [Operand(*pair) for pair in zip(arrays, shared, strict=True)]
+    return arguments

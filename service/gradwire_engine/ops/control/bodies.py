@@ -45,6 +45,6 @@ def rearranged(builder: Builder, graph: Graph, inputs: Sequence[int], outputs: S
     """`graph` with its inputs in another order, and only some outputs. Inputs that are left out must not be needed."""
     inner = builder.fresh()
     values = {n: inner.input(graph.inputs[n].name, graph.inputs[n].type) for n in inputs}
-    operands = [values.get(n) or zeros(inner, one.type) for n, one in enumerate(graph.inputs)]
+    operands = [values.get(n) or zeros(inner, parameter.type) for n, parameter in enumerate(graph.inputs)]
     results = inner.inline(graph, operands)
     return inner.finish([results[position] for position in outputs])

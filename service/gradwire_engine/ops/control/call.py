@@ -8,7 +8,7 @@ from gradwire_engine.attributes import Attributes
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph
 from gradwire_engine.op import Control, Refused
-from gradwire_engine.ops.control.records import control_op
+from gradwire_engine.ops.control.records import control_op, flops_of_one_graph
 from gradwire_engine.ops.rules import describe
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
@@ -27,4 +27,10 @@ def _batch(
     raise GraphError("call has no batch rule of its own; inline it first")
 
 
-CALL = control_op("call", applied_types, Refused("calls are inlined first"), _batch, Control(inlined="first"))
+CALL = control_op(
+    "call",
+    applied_types,
+    Refused("calls are inlined first"),
+    _batch,
+    Control(inlined="first", flops=flops_of_one_graph),
+)

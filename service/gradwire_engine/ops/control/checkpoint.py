@@ -12,7 +12,7 @@ from gradwire_engine.ops.control.backward import transpose
 from gradwire_engine.ops.control.call import applied_types
 from gradwire_engine.ops.control.halves import divide, linear_results
 from gradwire_engine.ops.control.push import push
-from gradwire_engine.ops.control.records import control_op
+from gradwire_engine.ops.control.records import control_op, flops_of_one_graph
 from gradwire_engine.value import Value
 from gradwire_engine.vocabulary import broadcast_to
 
@@ -23,7 +23,7 @@ def _batch(
     """It has no rows of its own: its graph gets the new axis."""
     builder = operands[0].builder
     inner = builder.fresh()
-    values = [inner.input(one.name, x.type) for one, x in zip(body.inputs, operands, strict=True)]
+    values = [inner.input(parameter.name, x.type) for parameter, x in zip(body.inputs, operands, strict=True)]
     outputs, has = spread_axis(inner, body, values, batched, size)
     whole = [x if moved else broadcast_to(x, (size, *x.shape)) for x, moved in zip(outputs, has, strict=True)]
     return builder.emit_all("checkpoint", operands, attributes, [inner.finish(whole)])
@@ -34,5 +34,5 @@ CHECKPOINT = control_op(
     applied_types,
     Structured(push, linear_results, divide, transpose),
     _batch,
-    Control(inlined="last"),
+    Control(inlined="last", flops=flops_of_one_graph),
 )

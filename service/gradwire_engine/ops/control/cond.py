@@ -11,7 +11,7 @@ from gradwire_engine.op import Control, Structured
 from gradwire_engine.ops.control.backward import transpose
 from gradwire_engine.ops.control.halves import divide, linear_results
 from gradwire_engine.ops.control.push import push
-from gradwire_engine.ops.control.records import control_op
+from gradwire_engine.ops.control.records import control_op, flops_of_one_graph
 from gradwire_engine.ops.control.rows import batched_by_rows, for_body, require_rows, row_shape, with_rows
 from gradwire_engine.ops.rules import describe
 from gradwire_engine.types import DType, TensorType
@@ -44,6 +44,6 @@ COND = control_op(
     _types,
     Structured(push, linear_results, divide, transpose),
     batched_by_rows("cond", "predicate"),
-    Control(prunable=lambda attributes: True),
+    Control(prunable=lambda attributes: True, flops=flops_of_one_graph),
     attributes=Cond,
 )

@@ -17,14 +17,14 @@ from gradwire_engine.ops.control.operands import Group, Groups, Operand, by_grou
 from gradwire_engine.value import Builder, Value
 
 
-class Linear(NamedTuple):
+class LinearMembers(NamedTuple):
     """What is linear in a node: inputs of its last graph, and outputs; carries that become so by a step included."""
 
     inputs: list[bool]
     outputs: list[bool]
 
     @staticmethod
-    def of(node: Node, groups: Groups, operands: Sequence[bool]) -> Linear:
+    def of(node: Node, groups: Groups, operands: Sequence[bool]) -> LinearMembers:
         """If it is linear in these operands."""
         linear = by_group(groups.operands, operands)
         while True:
@@ -37,13 +37,13 @@ class Linear(NamedTuple):
                 if outputs["carries"] != before:
                     linear["carries"] = outputs["carries"]
                     continue
-            return Linear(inputs, [flag for group in outputs.values() for flag in group])
+            return LinearMembers(inputs, [flag for group in outputs.values() for flag in group])
 
 
 def linear_results(node: Node, linear: Sequence[bool]) -> Sequence[bool]:
     """Which results are linear, if these operands are."""
     groups = groups_of(node)
-    outputs = by_group(groups.outputs[-1], Linear.of(node, groups, linear).outputs)
+    outputs = by_group(groups.outputs[-1], LinearMembers.of(node, groups, linear).outputs)
     flags: list[bool] = []
     for name, positions in groups.results.items():
         if name == "recorded":
@@ -65,10 +65,10 @@ class _Division:
     def __init__(self, node: Node, linear: Sequence[bool], primal_part: PrimalPart) -> None:
         self._node, self._primal_part = node, primal_part
         self._groups = groups = groups_of(node)
-        self._flags = flags = Linear.of(node, groups, linear)
+        self._flags = flags = LinearMembers.of(node, groups, linear)
         inputs = groups.inputs[-1]
         self._operands_of = groups.operands_of(len(node.subgraphs) - 1)
-        self._direct = {name: places for name, places in groups.operands.items() if name not in inputs}
+        self._direct = {name: group for name, group in groups.operands.items() if name not in inputs}
         self._primal_outputs = [j for j, moves in enumerate(flags.outputs) if not moves]
         self._linear_outputs = [j for j, moves in enumerate(flags.outputs) if moves]
         needed = set[int]().union(*(needed_inputs(graph, self._linear_outputs) for graph in node.subgraphs))
@@ -85,9 +85,9 @@ class _Division:
     def _row_witness(self) -> int | None:
         """An input with rows, where the linear half needs none that has them: it tells how many there are."""
         shared = self._groups.shared
-        given = [*(operand for places in self._direct.values() for operand in places)]
-        given += [self._operands_of[i] for inputs in self._kept.values() for i in inputs]
-        if not self._groups.row_axes or self._taped or not all(operand in shared for operand in given):
+        operands = [*(operand for group in self._direct.values() for operand in group)]
+        operands += [self._operands_of[i] for inputs in self._kept.values() for i in inputs]
+        if not self._groups.row_axes or self._taped or not all(operand in shared for operand in operands):
             return None
         return next(i for i, operand in enumerate(self._operands_of) if operand not in shared)
 
@@ -96,15 +96,15 @@ class _Division:
         inputs = {i for each in self._kept.values() for i in each}
         operands = {self._operands_of[i] for i in inputs}
         return frozenset(
-            [*(operand for places in self._direct.values() for operand in places)]
+            [*(operand for group in self._direct.values() for operand in group)]
             + [operand for operand in operands if not linear[operand]]
         )
 
-    def _given(
+    def _arguments(
         self, operands: Sequence[Value | None], kept: Mapping[Group, Sequence[int]]
     ) -> dict[Group, list[Operand]]:
         """The operands of some inputs, and those that no graph takes."""
-        return {name: self._groups.pick(operands, places) for name, places in self._direct.items()} | {
+        return {name: self._groups.pick(operands, group) for name, group in self._direct.items()} | {
             name: self._groups.pick(operands, [self._operands_of[i] for i in inputs]) for name, inputs in kept.items()
         }
 
@@ -123,39 +123,34 @@ class _Division:
             name: [i for i in positions if not self._flags.inputs[i]] for name, positions in groups.inputs[-1].items()
         }
         parts = [self._primal_part(graph, self._flags.inputs, outputs) for graph in node.subgraphs]
-        if "carries" in known:
-            parts = [
-                self._with_tapes(builder.fresh(), part, [i for each in known.values() for i in each]) for part in parts
-            ]
-        made = emit(builder, node.op, node.attributes, self._given(operands, known), parts, self._sums(outputs))
+        if self._taped:
+            parts = [self._with_tapes(part, [i for inputs in known.values() for i in inputs]) for part in parts]
+        by_name = emit(builder, node.op, node.attributes, self._arguments(operands, known), parts, self._sums(outputs))
         tapes: list[Value] = []
         for name, positions in groups.results.items():
             kept = [j for j in positions if j in outputs]
-            for j, value in zip(kept, made[name], strict=False):
+            for j, value in zip(kept, by_name[name], strict=False):
                 results[j] = value
-            tapes += made[name][len(kept) :]
+            tapes += by_name[name][len(kept) :]
         return results, tapes
 
-    def _with_tapes(self, inner: Builder, part: Graph, known: Sequence[int]) -> Graph:
+    def _with_tapes(self, part: Graph, known: Sequence[int]) -> Graph:
         """The primal part of a step, which returns the carries that it began with after its other stacked outputs."""
-        values = [inner.input(one.name, one.type) for one in part.inputs]
-        begun = dict(zip(known, values, strict=True))
-        made = dict(zip(self._primal_outputs, inner.inline(part, values), strict=True))
-        outputs: list[Value] = []
+        primal = dict(zip(self._primal_outputs, part.outputs, strict=True))
+        outputs: list[int] = []
         for name, positions in self._groups.outputs[-1].items():
-            outputs += [made[j] for j in positions if j in made]
-            outputs += [begun[i] for i in self._taped] if name == "stacked" else []
-        return inner.finish(outputs)
+            outputs += [primal[j] for j in positions if j in primal]
+            outputs += [known.index(i) for i in self._taped] if name == "stacked" else []
+        return Graph(part.inputs, part.nodes, tuple(outputs))
 
     def linear(self, builder: Builder, operands: Sequence[Value | None], residuals: Sequence[Value]) -> list[Value]:
         """The results that are linear."""
         node, outputs = self._node, self._linear_outputs
         if not outputs:
             return []
-        given = self._given(operands, self._kept)
+        arguments = self._arguments(operands, self._kept)
         if self._taped:
-            given["stacked"] += [Operand(tape) for tape in residuals]
+            arguments["stacked"] += [Operand(tape) for tape in residuals]
         inputs = [*(i for each in self._kept.values() for i in each), *self._taped]
         graphs = [rearranged(builder, graph, inputs, outputs) for graph in node.subgraphs]
-        made = emit(builder, node.op, node.attributes, given, graphs, self._sums(outputs))
-        return in_order(made)
+        return in_order(emit(builder, node.op, node.attributes, arguments, graphs, self._sums(outputs)))

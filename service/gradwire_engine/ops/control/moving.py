@@ -66,8 +66,8 @@ class Moving:
     def read(self, arrays: Sequence[Value], size: int, *, summed: bool = False) -> list[Masked | None]:
         """The tangents of a group of `size` members from such arrays."""
         values = dict(zip(self.active, arrays[: len(self.active)], strict=True))
-        given = arrays[len(self.active) :]
-        masks = dict(zip(self.masked, [count > 0 for count in given] if summed else given, strict=True))
+        rest = arrays[len(self.active) :]
+        masks = dict(zip(self.masked, [count > 0 for count in rest] if summed else rest, strict=True))
         return [Masked(values[k], masks.get(k)) if k in values else None for k in range(size)]
 
 

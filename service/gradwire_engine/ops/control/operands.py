@@ -142,19 +142,23 @@ class Groups:
 
     def operands_of(self, graph: int) -> list[int]:
         """The operand of each input of a graph."""
-        found: list[int] = []
+        operands: list[int] = []
         for name in self.inputs[graph]:
             if name == "taped":
                 assert isinstance(self._attributes, Replay)
-                found += [self.operands["snapshots"][k] for k in self._attributes.taped]
+                operands += [self.operands["snapshots"][k] for k in self._attributes.taped]
             else:
-                found += self.operands[name]
-        return found
+                operands += self.operands[name]
+        return operands
 
     def carried_by(self, graph: int) -> list[int]:
         """The operands with which a graph begins its first step, and which it then takes from the step before."""
         both = self.inputs[graph].keys() & self.outputs[graph].keys() & {"carries", "snapshots"}
         return [i for name in both for i in self.operands[name]]
+
+    def constants_of(self, graph: int) -> int:
+        """How many inputs of a loop's graph are the same for every step: these come first."""
+        return len(next(iter(self.inputs[graph].values())))
 
     def pick(self, values: Sequence[Value | None], positions: Iterable[int]) -> list[Operand]:
         """Some operands, which are there."""
@@ -171,9 +175,9 @@ def groups_of(node: Node) -> Groups:
     return Groups(node.op.name, node.attributes, len(node.operands), node.subgraphs)
 
 
-def by_group(places: Mapping[Group, range], values: Sequence[T]) -> dict[Group, list[T]]:
+def by_group(positions: Mapping[Group, range], values: Sequence[T]) -> dict[Group, list[T]]:
     """What belongs to the members of each group."""
-    return {name: list(values[positions.start : positions.stop]) for name, positions in places.items()}
+    return {name: list(values[group.start : group.stop]) for name, group in positions.items()}
 
 
 def emit(
@@ -190,12 +194,12 @@ def emit(
     each sum: whether it is one over the rows, too.
     """
     name = op if isinstance(op, str) else op.name
-    given = [operand for group in SIGNATURES[name].operands for operand in operands.get(group, ())]
+    ordered = [operand for group in SIGNATURES[name].operands for operand in operands.get(group, ())]
     attributes = _fitted(attributes, {group: len(members) for group, members in operands.items()}, over_rows)
     if isinstance(attributes, Rowwise):
-        attributes = replace(attributes, shared=tuple(i for i, operand in enumerate(given) if operand.shared))
-    results = builder.emit_all(op, [operand.value for operand in given], attributes, graphs)
-    return by_group(Groups(name, attributes, len(given), graphs).results, results)
+        attributes = replace(attributes, shared=tuple(i for i, operand in enumerate(ordered) if operand.shared))
+    results = builder.emit_all(op, [operand.value for operand in ordered], attributes, graphs)
+    return by_group(Groups(name, attributes, len(ordered), graphs).results, results)
 
 
 def in_order(grouped: Mapping[Group, Sequence[Value]]) -> list[Value]:

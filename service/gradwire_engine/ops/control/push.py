@@ -60,7 +60,7 @@ def push(
     sums = leaving.get("sums", _AT_REST)
     over_rows = groups.over_rows
     recorded, leaving["recorded"] = _recorded(groups, carried)
-    made = emit(
+    by_name = emit(
         builder,
         node.op,
         with_recorded(node.attributes, recorded),
@@ -72,8 +72,8 @@ def push(
     directions: list[Masked | None] = []
     for name, positions in groups.results.items():
         size = len(positions)
-        results += made[name][:size]
-        directions += leaving.get(name, _AT_REST).read(made[name][size:], size, summed=name == "sums")
+        results += by_name[name][:size]
+        directions += leaving.get(name, _AT_REST).read(by_name[name][size:], size, summed=name == "sums")
     return results, directions
 
 
@@ -110,10 +110,10 @@ def _pushed(
     values: list[Value] = []
     tangents: list[Masked | None] = []
     for name, group in by_group(inputs, graph.inputs).items():
-        values += [inner.input(one.name, one.type) for one in group]
-        tangents += moving[name].declared(inner, [Input(f"d_{one.name}", one.type) for one in group])
-    results, moved = push_forward(inner, graph, values, tangents)
-    directions = [tangent if value.dtype.is_floating else None for value, tangent in zip(results, moved, strict=True)]
+        values += [inner.input(parameter.name, parameter.type) for parameter in group]
+        tangents += moving[name].declared(inner, [Input(f"d_{parameter.name}", parameter.type) for parameter in group])
+    results, pushed = push_forward(inner, graph, values, tangents)
+    directions = [tangent if value.dtype.is_floating else None for value, tangent in zip(results, pushed, strict=True)]
     return _Pushed(inner, by_group(outputs, results), by_group(outputs, directions))
 
 
@@ -121,7 +121,7 @@ def _widened(inner: Builder, graph: Graph, inputs: Mapping[Group, range], moving
     """A condition for a loop that has tangents among its carries, which it does not look at."""
     values: list[Value] = []
     for name, group in by_group(inputs, graph.inputs).items():
-        values += [inner.input(one.name, one.type) for one in group]
+        values += [inner.input(parameter.name, parameter.type) for parameter in group]
         moving.get(name, _AT_REST).declared(inner, group)
     return inner.finish(inner.inline(graph, values))
 

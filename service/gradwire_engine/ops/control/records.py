@@ -1,16 +1,29 @@
-"""What the records of all ops that refer to graphs have in common."""
+"""What the records of ops that refer to graphs have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from gradwire_engine.attributes import Attributes
+from gradwire_engine.bounds import Bound, largest
 from gradwire_engine.errors import GraphError
+from gradwire_engine.graph import Node
 from gradwire_engine.op import Array, Case, Control, Op, Refused, Structured, TestData
 from gradwire_engine.ops.control.operands import SIGNATURES
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
+
+
+def flops_of_one_graph(node: Node, bounds: Sequence[Bound], over_rows: Callable[[Bound], Bound]) -> Bound:
+    """Of the dearest graph, once."""
+    return flops_of_steps(node, over_rows(largest(bounds)), 1)
+
+
+def flops_of_steps(node: Node, step: Bound, steps: int) -> Bound:
+    """Of so many steps; one costs something even where it computes nothing."""
+    size = sum(graph.size for graph in node.subgraphs) + 1
+    return Bound((step.constant + size) * steps, step.per_row * steps)
 
 
 def control_op(

@@ -45,7 +45,7 @@ def _advance(builder: Builder, node: Node, loop: KeptLoop) -> _Advance:
     def taken(name: Group) -> list[int]:
         return [k for k, i in enumerate(inputs.get(name, ())) if i in needed]
 
-    def given(name: Group) -> list[Operand]:
+    def operands(name: Group) -> list[Operand]:
         positions = [groups.operands[name][k] for k in taken(name)]
         return [Operand(value, once or shared) for value, shared in groups.pick(loop.operands, positions)]
 
@@ -53,7 +53,7 @@ def _advance(builder: Builder, node: Node, loop: KeptLoop) -> _Advance:
     taken_inputs += [inputs["carries"][k] for k in loop.carries]
     taken_inputs += [inputs["stacked"][k] for k in taken("stacked")]
     advanced = rearranged(builder, body, taken_inputs, outputs)
-    return _Advance(advanced, given("constants"), given("stacked") if "stacked" in inputs else [])
+    return _Advance(advanced, operands("constants"), operands("stacked") if "stacked" in inputs else [])
 
 
 def _replayed(
@@ -66,7 +66,7 @@ def _replayed(
     order += [i for i in groups.operands["stacked"] if i not in taped] + sorted(taped)
     first = len(groups.operands["count"])
     once = groups_of(loop.node).row_axes != a.row_axes
-    given: dict[Group, list[Operand]] = {
+    arguments: dict[Group, list[Operand]] = {
         "count": groups.pick(operands, groups.operands["count"]),
         "positions": [Operand(loop.positions, once)],
         "snapshots": [Operand(state, once) for state in loop.states],
@@ -89,7 +89,7 @@ def _replayed(
         row_axes=a.row_axes,
     )
     scan = rearranged(builder, body, [i - first for i in order], range(len(body.outputs)))
-    return in_order(emit(builder, "replay", attributes, given, [advance.body, scan], groups.over_rows))
+    return in_order(emit(builder, "replay", attributes, arguments, [advance.body, scan], groups.over_rows))
 
 
 def _alongside(
@@ -103,10 +103,10 @@ def _alongside(
     rows = operands[starts[0]].shape[: groups.row_axes] if once else ()
     begin = groups.pick(loop.operands, [of_loop.operands["carries"][k] for k in loop.carries])
     stacked = [i for i in groups.operands["stacked"] if i not in taped]
-    given = groups.all(operands)
-    given["constants"] += advance.constants
-    given["carries"] += [Operand(_for_rows(value, rows)) for value, _ in begin]
-    given["stacked"] = groups.pick(operands, stacked) + advance.stacked
+    arguments = groups.all(operands)
+    arguments["constants"] += advance.constants
+    arguments["carries"] += [Operand(_for_rows(value, rows)) for value, _ in begin]
+    arguments["stacked"] = groups.pick(operands, stacked) + advance.stacked
 
     inner = builder.fresh()
     first = len(groups.operands["count"])
@@ -124,9 +124,9 @@ def _alongside(
     values |= {i: state[loop.carries.index(k)] for i, k in taped.items()}
     outputs = by_group(groups.outputs[0], inner.inline(body, [values[first + i] for i in range(len(body.inputs))]))
     outputs["carries"] += inner.inline(advance.body, advanced)
-    made = emit(builder, node.op, node.attributes, given, [inner.finish(in_order(outputs))], groups.over_rows)
-    made["carries"] = made["carries"][: len(starts)]
-    return in_order(made)
+    results = emit(builder, node.op, node.attributes, arguments, [inner.finish(in_order(outputs))], groups.over_rows)
+    results["carries"] = results["carries"][: len(starts)]
+    return in_order(results)
 
 
 def _for_rows(x: Value, rows: tuple[int, ...]) -> Value:

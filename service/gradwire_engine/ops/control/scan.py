@@ -8,10 +8,11 @@ carries that the primal half began each step with, which that half stacks as one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from gradwire_engine.attributes import Scan
+from gradwire_engine.bounds import Bound
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.op import Control, PullBack, Steps, Structured, Tangents, Tape
@@ -19,7 +20,7 @@ from gradwire_engine.ops.control import backward
 from gradwire_engine.ops.control.halves import divide, linear_results
 from gradwire_engine.ops.control.operands import Groups, groups_of
 from gradwire_engine.ops.control.push import push
-from gradwire_engine.ops.control.records import control_op
+from gradwire_engine.ops.control.records import control_op, flops_of_steps
 from gradwire_engine.ops.control.reread import reread
 from gradwire_engine.ops.control.rows import (
     batched_by_rows,
@@ -52,26 +53,26 @@ def scan_types(attributes: Scan, operands: Types, body: Graph, further: int = 0)
     rows = row_shape(a, operands)
     if a.counted:
         _require_count(a, operands[0])
-    for i, one in enumerate(body.inputs[: len(operands) - first]):
+    for i, parameter in enumerate(body.inputs[: len(operands) - first]):
         position, operand = first + i, operands[first + i]
         stacked = position in groups.operands["stacked"]
-        given = slice_type(a, position, operand, a.length) if stacked else for_body(a, position, operand)
-        if one.type != given:
-            raise GraphError(f"input {i} of the body is {one.type}, its operand {operand} gives {given}")
+        expected = slice_type(a, position, operand, a.length) if stacked else for_body(a, position, operand)
+        if parameter.type != expected:
+            raise GraphError(f"input {i} of the body is {parameter.type}, its operand {operand} gives {expected}")
     if len(body.inputs) - further != len(operands) - first:
         raise GraphError(f"the body takes {len(body.inputs) - further} values, got {len(operands) - first} operands")
-    outputs, places = body.output_types, groups.outputs[0]
-    for i, j in zip(groups.inputs[0]["carries"], places["carries"], strict=True):
+    outputs, members = body.output_types, groups.outputs[0]
+    for i, j in zip(groups.inputs[0]["carries"], members["carries"], strict=True):
         if body.inputs[i].type != outputs[j]:
             raise GraphError(
                 f"carry {j} begins a step as {body.inputs[i].type} and ends it as {outputs[j]}; "
                 "its type must not change"
             )
     return (
-        *(with_rows(a, rows, outputs[j]) for j in places["carries"]),
-        *(_stacked_type(a, rows, outputs[j]) for j in places["stacked"]),
-        *(_sum_type(a, rows, outputs[j], k in a.row_sums) for k, j in enumerate(places["sums"])),
-        *snapshot_types(a, rows, [outputs[j] for j in places["carries"]]),
+        *(with_rows(a, rows, outputs[j]) for j in members["carries"]),
+        *(_stacked_type(a, rows, outputs[j]) for j in members["stacked"]),
+        *(_sum_type(a, rows, outputs[j], k in a.row_sums) for k, j in enumerate(members["sums"])),
+        *snapshot_types(a, rows, [outputs[j] for j in members["carries"]]),
     )
 
 
@@ -144,6 +145,11 @@ def _steps(first: int, node: Node) -> Steps:
     return Steps(node.attributes.length, count, node.attributes.reverse)
 
 
+def _flops(node: Node, bounds: Sequence[Bound], over_rows: Callable[[Bound], Bound]) -> Bound:
+    assert isinstance(node.attributes, Scan)
+    return flops_of_steps(node, over_rows(bounds[0]), max(node.attributes.length, 1))
+
+
 SCAN = control_op(
     "scan",
     _types,
@@ -154,6 +160,7 @@ SCAN = control_op(
         prunable=lambda attributes: not attributes.snapshots,
         tape=Tape(_taped, _steps),
         reread=reread,
+        flops=_flops,
     ),
     attributes=Scan,
 )

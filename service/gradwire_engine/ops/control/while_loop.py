@@ -8,19 +8,20 @@ under every transform.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from gradwire_engine.attributes import Scan, While
+from gradwire_engine.bounds import Bound
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph, Node
 from gradwire_engine.op import Control, Halves, PrimalPart, PullBack, Steps, Structured, Tangents, Tape
 from gradwire_engine.ops.control.bodies import needed_inputs, rearranged
-from gradwire_engine.ops.control.halves import Linear, linear_results
+from gradwire_engine.ops.control.halves import LinearMembers, linear_results
 from gradwire_engine.ops.control.operands import Group, Groups, Operand, emit, groups_of, with_recorded
 from gradwire_engine.ops.control.push import push
-from gradwire_engine.ops.control.records import control_op
+from gradwire_engine.ops.control.records import control_op, flops_of_steps
 from gradwire_engine.ops.control.rows import (
     batched_by_rows,
     for_body,
@@ -36,6 +37,8 @@ from gradwire_engine.value import Builder, Value
 
 Types = Sequence[TensorType]
 LARGEST_MAX_STEPS: Final = 2**31 - 1
+_SNAPSHOT_BYTES: Final = 176
+"""For each snapshot: which step it is of, in Python objects."""
 
 
 def _types(attributes: While, operands: Types, condition: Graph, body: Graph) -> tuple[TensorType, ...]:
@@ -44,22 +47,22 @@ def _types(attributes: While, operands: Types, condition: Graph, body: Graph) ->
         raise GraphError(f"got {len(operands)} operands with {a}")
     if not 1 <= a.max_steps <= LARGEST_MAX_STEPS:
         raise GraphError(f"got max_steps {a.max_steps}, expected 1 to {LARGEST_MAX_STEPS}")
-    places = Groups("while", a, len(operands), [condition, body]).operands
-    carries = places["carries"]
+    members = Groups("while", a, len(operands), [condition, body]).operands
+    carries = members["carries"]
     if any(i in a.shared for i in carries):
         raise GraphError("the carries of rows are not shared")
     if any(not 0 <= k < len(carries) for k in a.recorded):
         raise GraphError(f"got recorded carries {a.recorded}, there are {len(carries)}")
     rows = row_shape(a, operands)
-    given = [for_body(a, i, type) for i, type in enumerate(operands)]
-    for name, graph, constants in (("condition", condition, places["tests"]), ("body", body, places["constants"])):
-        expected = tuple(given[i] for i in (*constants, *carries))
+    taken = [for_body(a, i, type) for i, type in enumerate(operands)]
+    for name, graph, constants in (("condition", condition, members["tests"]), ("body", body, members["constants"])):
+        expected = tuple(taken[i] for i in (*constants, *carries))
         if graph.input_types != expected:
             raise GraphError(f"got ({describe(expected)}) for a {name} that takes ({describe(graph.input_types)})")
     predicate = condition.output_types
     if len(predicate) != 1 or predicate[0].dtype is not DType.BOOL or without_rows(a, predicate[0]).shape != ():
         raise GraphError(f"the condition returns ({describe(predicate)}), expected one bool scalar")
-    kinds = tuple(given[i] for i in carries)
+    kinds = tuple(taken[i] for i in carries)
     if body.output_types != kinds:
         raise GraphError(
             f"carries begin a step as ({describe(kinds)}) and end it as ({describe(body.output_types)}); "
@@ -82,7 +85,7 @@ class _Division:
     def __init__(self, node: Node, linear: Sequence[bool], primal_part: PrimalPart) -> None:
         self._node, self._primal_part = node, primal_part
         self._groups = groups = groups_of(node)
-        self._flags = Linear.of(node, groups, linear)
+        self._flags = LinearMembers.of(node, groups, linear)
         self._linear_carries = [k for k, moves in enumerate(self._flags.outputs) if moves]
         self._primal_carries = [k for k, moves in enumerate(self._flags.outputs) if not moves]
         self._constants, self._carries = groups.inputs[1]["constants"], groups.inputs[1]["carries"]
@@ -107,7 +110,7 @@ class _Division:
         graphs = [rearranged(builder, condition, taken, [0]), self._primal_part(body, self._flags.inputs, carries)]
         recorded = [k for k in groups.recorded if k in carries]
         recorded += [k for k in self._taped if k not in recorded]
-        given: dict[Group, list[Operand]] = {
+        arguments: dict[Group, list[Operand]] = {
             "tests": groups.pick(operands, groups.operands["tests"]),
             "constants": groups.pick(
                 operands, [groups.operands["constants"][k] for k in self._constants if not self._flags.inputs[k]]
@@ -115,13 +118,13 @@ class _Division:
             "carries": groups.pick(operands, [groups.operands["carries"][k] for k in carries]),
         }
         attributes = with_recorded(replace(node.attributes, counted=True), [carries.index(k) for k in recorded])
-        made = emit(builder, "while", attributes, given, graphs)
-        tapes = dict(zip(recorded, made["recorded"], strict=True))
-        values = dict(zip(carries, made["carries"], strict=True))
+        by_name = emit(builder, "while", attributes, arguments, graphs)
+        tapes = dict(zip(recorded, by_name["recorded"], strict=True))
+        values = dict(zip(carries, by_name["carries"], strict=True))
         results = [values.get(k) for k in range(len(self._carries))]
-        results += made["count"] if node.attributes.counted else []
+        results += by_name["count"] if node.attributes.counted else []
         results += [tapes.get(k) for k in groups.recorded]
-        return results, [*made["count"], *(tapes[k] for k in self._taped)]
+        return results, [*by_name["count"], *(tapes[k] for k in self._taped)]
 
     def linear(self, builder: Builder, operands: Sequence[Value | None], residuals: Sequence[Value]) -> list[Value]:
         """The results that are linear: of a scan over the tapes, which stacks the linear carries that are recorded."""
@@ -134,14 +137,14 @@ class _Division:
         outputs = [*carries, *range(len(self._carries), len(body.outputs))]
         a = node.attributes
         attributes = Scan(constants=0, carries=0, length=a.max_steps, row_axes=a.row_axes, batched=a.batched)
-        given: dict[Group, list[Operand]] = {
+        arguments: dict[Group, list[Operand]] = {
             "count": [Operand(count)],
             "constants": groups.pick(operands, [groups.operands["constants"][k] for k in self._kept_constants]),
             "carries": groups.pick(operands, [groups.operands["carries"][k] for k in carries]),
             "stacked": [Operand(tape) for tape in tapes],
         }
-        made = emit(builder, "scan", attributes, given, [rearranged(builder, body, inputs, outputs)])
-        return [*made["carries"], *made["stacked"]]
+        by_name = emit(builder, "scan", attributes, arguments, [rearranged(builder, body, inputs, outputs)])
+        return [*by_name["carries"], *by_name["stacked"]]
 
 
 def _returning_inputs(graph: Graph, inputs: Sequence[int]) -> Graph:
@@ -182,6 +185,12 @@ def _steps(first: int, node: Node) -> Steps:
     return Steps(node.attributes.max_steps, first + count, False)
 
 
+def _flops(node: Node, bounds: Sequence[Bound], over_rows: Callable[[Bound], Bound]) -> Bound:
+    """If it runs to its bound."""
+    assert isinstance(node.attributes, While)
+    return flops_of_steps(node, over_rows(bounds[0] + bounds[1]), node.attributes.max_steps)
+
+
 WHILE = control_op(
     "while",
     _types,
@@ -191,6 +200,9 @@ WHILE = control_op(
         repeats=True,
         prunable=lambda attributes: not attributes.snapshots,
         tape=Tape(_taped, _steps, whole=True),
+        open_ended=True,
+        flops=_flops,
+        snapshot_bytes=lambda attributes: _SNAPSHOT_BYTES * attributes.snapshots,
     ),
     attributes=While,
 )

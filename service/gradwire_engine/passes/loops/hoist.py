@@ -28,8 +28,7 @@ def hoist(graph: Graph) -> Graph:
 
 def _constants(node: Node) -> int:
     """The number of constants of the loop's body."""
-    control = op_of(node).control
-    if control is None or not control.repeats:
+    if not op_of(node).control.repeats:
         return 0
     groups = groups_of(node)
     return 0 if groups.row_axes else len(groups.operands["constants"])
@@ -45,15 +44,15 @@ def _hoisted(builder: GraphBuilder, first: int, node: Node, operands: list[Value
     if not boundary:
         return None
     groups = groups_of(node)
-    given = groups.all(operands)
-    outside = {i: operand.value for i, operand in enumerate(given["constants"])}
+    arguments = groups.all(operands)
+    outside = {i: operand.value for i, operand in enumerate(arguments["constants"])}
     for start, inner in body.numbered():
         if invariant[start]:
             results = builder.copy(inner, [outside[n] for n in inner.operands])
             outside.update(zip(range(start, start + len(results)), results, strict=True))
-    given["constants"] += [Operand(outside[n]) for n in boundary]
+    arguments["constants"] += [Operand(outside[n]) for n in boundary]
     graphs = (*node.subgraphs[:-1], _without(builder.fresh(), body, boundary, count))
-    return in_order(emit(builder, node.op, node.attributes, given, graphs, groups.over_rows))
+    return in_order(emit(builder, node.op, node.attributes, arguments, graphs, groups.over_rows))
 
 
 def _invariant(body: Graph, count: int) -> list[bool]:

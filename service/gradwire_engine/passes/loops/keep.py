@@ -81,8 +81,7 @@ def _used_tapes(graph: Graph) -> list[_UsedTape]:
     tapes: list[_UsedTape] = []
     taken: set[int] = set()
     for first, node in nodes.items():
-        control = op_of(node).control
-        tape = None if control is None else control.tape
+        tape = op_of(node).control.tape
         if tape is None:
             continue
         kept = {first + j: k for j, k in tape.carries(node).items()}
@@ -111,7 +110,7 @@ def _size(type: TensorType) -> int:
 def _reads(tape: Tape, loop: tuple[int, Node], number: int, reader: tuple[int, Node]) -> bool:
     """Whether a node takes a value of the tape as a stacked operand, at the steps at which the loop made it."""
     control = op_of(reader[1]).control
-    if control is None or control.reread is None or control.tape is None:
+    if control.reread is None or control.tape is None:
         return False
     groups, of_loop, node = groups_of(reader[1]), groups_of(loop[1]), reader[1]
     taken = [i for i, n in enumerate(node.operands) if n == number]
@@ -155,11 +154,10 @@ def _without_tapes(graph: Graph, limit: int) -> Graph:
             return results
         if first not in readers:
             return builder.copy(node, operands)
-        used, control = readers[first], op_of(node).control
-        assert control is not None
-        assert control.reread is not None
+        used, reread = readers[first], op_of(node).control.reread
+        assert reread is not None
         taped = {i: used.carries[n] for i, n in enumerate(node.operands) if n in used.carries}
-        return control.reread(builder, node, operands, taped, loops[used.loop])
+        return reread(builder, node, operands, taped, loops[used.loop])
 
     return rewrite(graph, rule)
 
@@ -177,10 +175,10 @@ def _with_snapshots(
     if len(outputs) < len(body.outputs):
         body = rearranged(builder, body, range(len(body.inputs)), outputs)
     kept = node._replace(attributes=with_snapshots(node.attributes, used.state, count), subgraphs=(*conditions, body))
-    made = emit(builder, kept.op, kept.attributes, groups.all(operands), kept.subgraphs, groups.over_rows)
-    (positions,), states = made.pop("positions"), made.pop("recorded")
+    by_name = emit(builder, kept.op, kept.attributes, groups.all(operands), kept.subgraphs, groups.over_rows)
+    (positions,), states = by_name.pop("positions"), by_name.pop("recorded")
     results = [absent(builder, type) for type in node.results]
-    for name, values in made.items():
+    for name, values in by_name.items():
         for j, value in zip([j for j in groups.results[name] if j not in tape], values, strict=True):
             results[j] = value
     return KeptLoop(kept, operands, used.state, count, positions, states), results

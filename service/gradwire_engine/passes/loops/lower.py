@@ -34,8 +34,7 @@ def _has_work(graph: Graph) -> bool:
 
 
 def _stands_for_its_graph(node: Node) -> bool:
-    control = op_of(node).control
-    return control is not None and control.inlined == "last"
+    return op_of(node).control.inlined == "last"
 
 
 def _gets_rows(node: Node) -> bool:

@@ -23,8 +23,7 @@ def prune(graph: Graph) -> Graph:
     used = used_values(graph, range(len(graph.outputs)))
 
     def rule(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
-        control = op_of(node).control
-        if control is None or not control.prunable(node.attributes):
+        if not op_of(node).control.prunable(node.attributes):
             return None
         return _pruned(builder, node, operands, [k for k in range(len(node.results)) if used[first + k]])
 
@@ -52,7 +51,7 @@ def _pruned(
     ]
     carries = sorted(results.get("carries", ()))
     recorded = [carries.index(groups.recorded[k]) for k in sorted(results.get("recorded", ()))]
-    made = emit(
+    by_name = emit(
         builder,
         node.op,
         with_recorded(node.attributes, recorded, counted=bool(results.get("count"))),
@@ -62,7 +61,7 @@ def _pruned(
     )
     values = [absent(builder, type) for type in node.results]
     for name, members in results.items():
-        for k, value in zip(sorted(members), made[name], strict=True):
+        for k, value in zip(sorted(members), by_name[name], strict=True):
             values[groups.results[name][k]] = value
     return values
 
