@@ -2,7 +2,8 @@
 
 `rewrite` makes a new graph, node by node in their order: at each it asks a rule for other results, and copies the node
 where it gets none. A graph in which nothing was replaced is returned as it is, the same object. Nodes that the outputs
-do not need are dropped. It takes time linear in the nodes; it never recurses over them, but over graphs in graphs.
+do not need are dropped; one without results is not even shown to the rule, so that a number means one node. It takes
+time linear in the nodes; it never recurses over them, but over graphs in graphs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def rewrite(graph: Graph, rule: Rule, *, copied: Copied | None = None, used: Seq
     values: list[Value] = [builder.input(parameter.name, parameter.type) for parameter in graph.inputs]
     replaced = False
     for first, node in graph.numbered():
-        if used is not None and not any(used[first : first + len(node.results)]):
+        if not node.results or (used is not None and not any(used[first : first + len(node.results)])):
             values.extend([absent(builder, type) for type in node.results])
             continue
         operands = [values[n] for n in node.operands]
@@ -58,7 +59,7 @@ def inside(graph: Graph, apply: Callable[[Graph], Graph]) -> Graph:
     """`graph` with `apply` on the graphs that its own nodes refer to."""
     changed: dict[int, tuple[Graph, ...]] = {}
     for first, node in graph.numbered():
-        if node.subgraphs:
+        if node.subgraphs and node.results:
             better = tuple([apply(subgraph) for subgraph in node.subgraphs])
             if any(new is not old for new, old in zip(better, node.subgraphs, strict=True)):
                 changed[first] = better

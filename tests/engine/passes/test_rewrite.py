@@ -8,9 +8,11 @@ import pytest
 from tests.kit.engine.building import F64, graph_of, operations
 from tests.kit.engine.loops import checkpoint, scan
 
+from gradwire_engine.attributes import NONE
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.errors import GraphError
 from gradwire_engine.graph import Graph, Node
+from gradwire_engine.ops.table import OPS
 from gradwire_engine.passes.rewrite import absent, everywhere, inside, rewrite
 from gradwire_engine.value import Value
 from gradwire_engine.verify import verify
@@ -75,6 +77,20 @@ def test_nodes_that_are_not_used_are_not_shown_to_the_rule() -> None:
 
     rewrite(with_a_dead_node(), rule, used=[True, True, False])
     assert shown == ["sin"]
+
+
+def test_a_node_without_results_does_not_pass_for_the_one_after_it() -> None:
+    """They have the same number; only graphs that were not made by a builder have such nodes."""
+    whole = graph_of(lambda x: scan(lambda c: sin(c), [], [x], [], 3)[0], F64)
+    (loop,) = whole.nodes
+    body = loop.subgraphs[0]
+    empty = Node(OPS["checkpoint"], (0,), NONE, (Graph(body.inputs, body.nodes, ()),), ())
+    graph = Graph(whole.inputs, (empty, loop), whole.outputs)
+    verify(graph)
+    changed = everywhere(graph, with_cosines)
+    verify(changed)
+    assert operations(changed) == ["scan"]
+    assert operations(changed.nodes[0].subgraphs[0]) == ["cos"]
 
 
 def test_a_result_that_is_given_up_is_refused_as_an_operand() -> None:

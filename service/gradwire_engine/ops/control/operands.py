@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -94,30 +95,28 @@ class Operand(NamedTuple):
 class Groups:
     """Where the groups of one node stand: positions among its operands, its results, inputs and outputs of graphs."""
 
-    def __init__(self, op: str, attributes: Attributes, operands: int, graphs: Sequence[Graph]) -> None:
-        signature, lengths = SIGNATURES[op], _lengths(attributes)
-        self.operands = _placed(signature.operands, lengths, operands)
-        self.inputs = tuple(
-            [
-                _placed(names, lengths, len(graph.inputs))
-                for (names, _), graph in zip(signature.graphs, graphs, strict=True)
-            ]
-        )
-        self.outputs = tuple(
-            [
-                _placed(names, lengths, len(graph.outputs))
-                for (_, names), graph in zip(signature.graphs, graphs, strict=True)
-            ]
-        )
-        self.cotangents = signature.cotangents
-        self._attributes = attributes
-        returned = {name: len(places) for outputs in self.outputs for name, places in outputs.items()}
-        self.results = _placed(signature.results, lengths | returned, 0)
+    def __init__(
+        self, op: str, attributes: Attributes, operands: int, graphs: Sequence[Graph], results: int | None = None
+    ) -> None:
+        self._signature, self._attributes = SIGNATURES[op], attributes
+        self._lengths, self._results = _lengths(attributes), results
+        self.operands = _placed(self._signature.operands, self._lengths, operands)
+        lengths, graph_groups = self._lengths, self._signature.graphs
+        pairs = list(zip(graph_groups, graphs, strict=True))
+        self.inputs = [_placed(inputs, lengths, len(graph.inputs)) for (inputs, _), graph in pairs]
+        self.outputs = [_placed(outputs, lengths, len(graph.outputs)) for (_, outputs), graph in pairs]
+        self.cotangents = self._signature.cotangents
+
+    @cached_property
+    def results(self) -> dict[Group, range]:
+        """Of a node; a type rule does not know them yet."""
+        return _placed(self._signature.results, self._lengths, present(self._results))
 
     @property
     def steps(self) -> tuple[int, ...]:
         """The graphs whose outputs become results: all but the condition of a loop."""
-        return tuple(g for g, outputs in enumerate(self.outputs) if not outputs.keys().isdisjoint(self.results))
+        results = self._signature.results
+        return tuple([g for g, (_, outputs) in enumerate(self._signature.graphs) if outputs[0] in results])
 
     @property
     def row_axes(self) -> int:
@@ -138,7 +137,7 @@ class Groups:
     def over_rows(self) -> list[bool]:
         """For each sum, whether it is one over the rows, too."""
         rows = self._attributes.row_sums if self.row_axes and isinstance(self._attributes, Scan | Replay) else ()
-        return [k in rows for k in range(len(self.results.get("sums", ())))]
+        return [k in rows for k in range(self._lengths.get("sums", 0))]
 
     def operands_of(self, graph: int) -> list[int]:
         """The operand of each input of a graph."""
@@ -172,7 +171,7 @@ class Groups:
 
 def groups_of(node: Node) -> Groups:
     """The groups of a node."""
-    return Groups(node.op.name, node.attributes, len(node.operands), node.subgraphs)
+    return Groups(node.op.name, node.attributes, len(node.operands), node.subgraphs, len(node.results))
 
 
 def by_group(positions: Mapping[Group, range], values: Sequence[T]) -> dict[Group, list[T]]:
@@ -195,11 +194,12 @@ def emit(
     """
     name = op if isinstance(op, str) else op.name
     ordered = [operand for group in SIGNATURES[name].operands for operand in operands.get(group, ())]
-    attributes = _fitted(attributes, {group: len(members) for group, members in operands.items()}, over_rows)
-    if isinstance(attributes, Rowwise):
-        attributes = replace(attributes, shared=tuple(i for i, operand in enumerate(ordered) if operand.shared))
+    shared = tuple([i for i, operand in enumerate(ordered) if operand.shared])
+    row_sums = tuple([k for k, summed in enumerate(over_rows) if summed])
+    lengths = {group: len(members) for group, members in operands.items()}
+    attributes = _fitted(attributes, lengths, shared, len(over_rows), row_sums)
     results = builder.emit_all(op, [operand.value for operand in ordered], attributes, graphs)
-    return by_group(Groups(name, attributes, len(ordered), graphs).results, results)
+    return by_group(_placed(SIGNATURES[name].results, _lengths(attributes), len(results)), results)
 
 
 def in_order(grouped: Mapping[Group, Sequence[Value]]) -> list[Value]:
@@ -215,15 +215,16 @@ def with_recorded(attributes: Attributes, carries: Iterable[int], *, counted: bo
     recorded = tuple(carries)
     match attributes:
         case Scan():
-            return replace(attributes, recorded=recorded)
+            return attributes if recorded == attributes.recorded else replace(attributes, recorded=recorded)
         case While():
-            return replace(attributes, recorded=recorded, counted=attributes.counted and (counted or bool(recorded)))
+            counted = attributes.counted and (counted or bool(recorded))
+            return replace(attributes, recorded=recorded, counted=counted)
         case _:
             return attributes
 
 
-def present(value: Value | None) -> Value:
-    """A value that is there."""
+def present(value: T | None) -> T:
+    """What is there."""
     assert value is not None
     return value
 
@@ -237,16 +238,18 @@ def with_snapshots(attributes: Attributes, carries: Iterable[int], snapshots: in
 def _lengths(attributes: Attributes) -> dict[Group, int]:
     """Of all groups but the one of each place that has what is left: the same wherever a group occurs."""
     match attributes:
+        case Scan() as a:
+            return {
+                "count": a.counted, "constants": a.constants, "carries": a.carries, "sums": a.sums,
+                "positions": a.snapshots > 0, "recorded": len(a.recorded),
+            }  # fmt: skip
+        case While() as a:
+            return {
+                "count": a.counted, "predicate": 1, "tests": a.condition_constants, "constants": a.body_constants,
+                "positions": a.snapshots > 0, "recorded": len(a.recorded),
+            }  # fmt: skip
         case Cond():
             return {"predicate": 1}
-        case Scan() as a:
-            recorded: dict[Group, int] = {"positions": int(a.snapshots > 0), "recorded": len(a.recorded)}
-            return recorded | {"count": a.counted, "constants": a.constants, "carries": a.carries, "sums": a.sums}
-        case While() as a:
-            recorded = {"positions": int(a.snapshots > 0), "recorded": len(a.recorded)}
-            return recorded | {
-                "count": a.counted, "predicate": 1, "tests": a.condition_constants, "constants": a.body_constants,
-            }  # fmt: skip
         case Replay() as a:
             return {
                 "count": a.counted, "positions": 1, "snapshots": a.forward_carries,
@@ -257,27 +260,41 @@ def _lengths(attributes: Attributes) -> dict[Group, int]:
             return {}
 
 
-def _fitted(attributes: Attributes, lengths: Mapping[Group, int], over_rows: Sequence[bool]) -> Attributes:
+def _fitted(
+    attributes: Attributes,
+    lengths: Mapping[Group, int],
+    shared: tuple[int, ...],
+    sums: int,
+    row_sums: tuple[int, ...],
+) -> Attributes:
     """The attributes for groups of other lengths."""
-    constants, carries, counted = (lengths.get("constants", 0), lengths.get("carries", 0), bool(lengths.get("count")))
-    row_sums = tuple(k for k, summed in enumerate(over_rows) if summed)
     match attributes:
-        case Scan() as a:
+        case Cond():
+            return replace(attributes, shared=shared)
+        case While():
+            constants = lengths["constants"]
+            return replace(attributes, condition_constants=lengths["tests"], body_constants=constants, shared=shared)
+        case Scan():
             return replace(
-                a, constants=constants, carries=carries, counted=counted, sums=len(over_rows), row_sums=row_sums
+                attributes,
+                constants=lengths.get("constants", 0),
+                carries=lengths.get("carries", 0),
+                counted=bool(lengths.get("count")),
+                shared=shared,
+                sums=sums,
+                row_sums=row_sums,
             )
-        case While() as a:
-            return replace(a, condition_constants=lengths["tests"], body_constants=constants)
-        case Replay() as a:
+        case Replay():
             return replace(
-                a,
+                attributes,
                 forward_constants=lengths["loop_constants"],
                 forward_carries=lengths["snapshots"],
                 forward_stacked=lengths["loop_stacked"],
-                constants=constants,
-                carries=carries,
-                counted=counted,
-                sums=len(over_rows),
+                constants=lengths["constants"],
+                carries=lengths["carries"],
+                counted=bool(lengths["count"]),
+                shared=shared,
+                sums=sums,
                 row_sums=row_sums,
             )
         case _:
@@ -286,9 +303,16 @@ def _fitted(attributes: Attributes, lengths: Mapping[Group, int], over_rows: Seq
 
 def _placed(names: Names, lengths: Mapping[Group, int], total: int) -> dict[Group, range]:
     """Where groups stand that take up `total` positions; one may have no length of its own, but what is left."""
-    left = total - sum([lengths.get(name, 0) for name in names])
     places, start = {}, 0
     for name in names:
-        places[name] = range(start, start + lengths.get(name, left))
-        start = places[name].stop
+        if name in lengths:
+            stop = start + lengths[name]
+        else:
+            stop = total
+            for after in reversed(names):
+                if after == name:
+                    break
+                stop -= lengths[after]
+        places[name] = range(start, stop)
+        start = stop
     return places

@@ -119,7 +119,7 @@ def _batch(
 ) -> tuple[Value, ...]:
     """Sums over rows of the old are added up after the loop."""
     results = list(_batched(replace(attributes, row_sums=()), operands, batched, size, body))
-    sums = Groups("scan", attributes, len(operands), [body]).results["sums"]
+    sums = Groups("scan", attributes, len(operands), [body]).outputs[0]["sums"]
     for k in attributes.row_sums if attributes.row_axes else ():
         results[sums[k]] = sum_over(results[sums[k]], range(1, 1 + attributes.row_axes))
     return tuple(results)

@@ -15,9 +15,9 @@ from typing import Final
 
 from gradwire_engine.builder import GraphBuilder
 from gradwire_engine.graph import Graph, Node
-from gradwire_engine.op import KeptLoop, Tape, op_of
+from gradwire_engine.op import KeptLoop, Steps, Tape, op_of
 from gradwire_engine.ops.control.bodies import needed_inputs, rearranged
-from gradwire_engine.ops.control.operands import emit, groups_of, with_snapshots
+from gradwire_engine.ops.control.operands import Groups, emit, groups_of, with_snapshots
 from gradwire_engine.passes.rewrite import absent, rewrite
 from gradwire_engine.types import TensorType
 from gradwire_engine.value import Value
@@ -73,7 +73,9 @@ class _UsedTape:
 
 def _used_tapes(graph: Graph) -> list[_UsedTape]:
     """The tapes that may be given up: whose carries only scans read, step for step; each scan those of one loop."""
-    nodes = dict(graph.numbered())
+    if not any([node.subgraphs for node in graph.nodes]):
+        return []
+    nodes = {first: node for first, node in graph.numbered() if node.results}
     uses: dict[int, list[int]] = {}
     for first, node in nodes.items():
         for n in set(node.operands):
@@ -81,22 +83,25 @@ def _used_tapes(graph: Graph) -> list[_UsedTape]:
     tapes: list[_UsedTape] = []
     taken: set[int] = set()
     for first, node in nodes.items():
-        tape = op_of(node).control.tape
+        tape = op_of(node).control.tape if node.subgraphs else None
         if tape is None:
             continue
         kept = {first + j: k for j, k in tape.carries(node).items()}
+        if not kept:
+            continue
+        groups, steps = groups_of(node), tape.steps(first, node)
         carries = {
             n: k
             for n, k in kept.items()
             if n not in graph.outputs
-            and all(_reads(tape, (first, node), n, (reader, nodes[reader])) for reader in uses.get(n, ()))
+            and all(_reads(groups, steps, n, reader, nodes[reader]) for reader in uses.get(n, ()))
         }
         readers = frozenset(reader for n in carries for reader in uses.get(n, ()))
         if not readers or taken & readers or (tape.whole and len(carries) < len(kept)):
             continue
         taken |= readers
         state = _closure(node, set(carries.values()))
-        starts = groups_of(node).operands["carries"]
+        starts = groups.operands["carries"]
         state_bytes = sum(_size(graph.types[node.operands[starts[k]]]) for k in state)
         size = sum(_size(graph.types[n]) for n in carries)
         tapes.append(_UsedTape(first, tape, carries, readers, size, state, max(state_bytes, 1)))
@@ -107,21 +112,21 @@ def _size(type: TensorType) -> int:
     return type.elements * type.dtype.itemsize
 
 
-def _reads(tape: Tape, loop: tuple[int, Node], number: int, reader: tuple[int, Node]) -> bool:
+def _reads(loop: Groups, made: Steps, number: int, first: int, node: Node) -> bool:
     """Whether a node takes a value of the tape as a stacked operand, at the steps at which the loop made it."""
-    control = op_of(reader[1]).control
+    control = op_of(node).control
     if control.reread is None or control.tape is None:
         return False
-    groups, of_loop, node = groups_of(reader[1]), groups_of(loop[1]), reader[1]
+    groups = groups_of(node)
     taken = [i for i, n in enumerate(node.operands) if n == number]
     if groups.results["positions"] or any(i not in groups.operands["stacked"] for i in taken):
         return False
-    once = groups.row_axes != of_loop.row_axes  # for all rows of the reader
-    if once and (of_loop.row_axes or not groups.operands["carries"]):
+    once = groups.row_axes != loop.row_axes  # for all rows of the reader
+    if once and (loop.row_axes or not groups.operands["carries"]):
         return False
     if any((i in groups.shared) != once for i in taken):
         return False
-    made, read = tape.steps(*loop), control.tape.steps(*reader)
+    read = control.tape.steps(first, node)
     if made.count is not None and made.reverse:
         return False
     return (made.length, made.count) == (read.length, read.count)

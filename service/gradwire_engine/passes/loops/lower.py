@@ -47,12 +47,10 @@ def _lowered(builder: GraphBuilder, first: int, node: Node, operands: list[Value
     if _stands_for_its_graph(node):
         behind = builder.emit_all("barrier", operands) if operands else ()
         return builder.inline(lower(node.subgraphs[0]), behind)
-    graphs: Sequence[Graph] = node.subgraphs
-    attributes = node.attributes
-    if isinstance(attributes, Rowwise) and _gets_rows(node):
-        graphs = [_with_rows(builder, node, g) for g in range(len(node.subgraphs))]
-        attributes = replace(attributes, batched=True)
-    return builder.emit_all(node.op, operands, attributes, [lower(graph) for graph in graphs])
+    if not isinstance(node.attributes, Rowwise) or not _gets_rows(node):
+        return builder.copy(node._replace(subgraphs=tuple([lower(graph) for graph in node.subgraphs])), operands)
+    graphs = [lower(_with_rows(builder, node, g)) for g in range(len(node.subgraphs))]
+    return builder.emit_all(node.op, operands, replace(node.attributes, batched=True), graphs)
 
 
 def _with_rows(builder: GraphBuilder, node: Node, g: int) -> Graph:

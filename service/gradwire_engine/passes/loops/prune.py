@@ -23,7 +23,7 @@ def prune(graph: Graph) -> Graph:
     used = used_values(graph, range(len(graph.outputs)))
 
     def rule(builder: GraphBuilder, first: int, node: Node, operands: list[Value]) -> Sequence[Value] | None:
-        if not op_of(node).control.prunable(node.attributes):
+        if not node.subgraphs or not op_of(node).control.prunable(node.attributes):
             return None
         return _pruned(builder, node, operands, [k for k in range(len(node.results)) if used[first + k]])
 
@@ -36,9 +36,9 @@ def _pruned(
     """The results of the node without what its `wanted` results do not need; None if they need everything."""
     groups = groups_of(node)
     results, kept = _closure(node, groups, wanted)
-    if groups.row_axes and kept <= set(groups.shared):
+    if groups.row_axes and kept.issubset(groups.shared):
         return None  # some operand must go on telling the rows
-    if len(kept) == len(node.operands) and sum(map(len, results.values())) == len(node.results):
+    if len(kept) == len(node.operands) and sum([len(members) for members in results.values()]) == len(node.results):
         return None
     graphs = [
         rearranged(
@@ -55,7 +55,7 @@ def _pruned(
         builder,
         node.op,
         with_recorded(node.attributes, recorded, counted=bool(results.get("count"))),
-        {name: groups.pick(operands, [i for i in places if i in kept]) for name, places in groups.operands.items()},
+        {name: groups.pick(operands, [i for i in members if i in kept]) for name, members in groups.operands.items()},
         graphs,
         [over_rows for k, over_rows in enumerate(groups.over_rows) if k in results["sums"]],
     )
@@ -75,23 +75,23 @@ def _closure(node: Node, groups: Groups, wanted: Collection[int]) -> tuple[dict[
     if results.get("recorded"):
         results["carries"] |= {groups.recorded[k] for k in results["recorded"]}
         results["count"] = set(range(len(groups.results["count"])))
-    taken = {i for g in range(len(node.subgraphs)) for i in groups.operands_of(g)}
     carries = groups.operands.get("carries", range(0))
+    stay = results.get("carries", set())
+    operands_of = [groups.operands_of(g) for g in range(len(node.subgraphs))]
+    direct = set(range(len(node.operands))).difference(*operands_of)
     while True:
-        kept = set(range(len(node.operands))) - taken
+        kept = direct | {carries[k] for k in stay}
         for g, graph in enumerate(node.subgraphs):
-            operands_of = groups.operands_of(g)
-            kept |= {operands_of[n] for n in needed_inputs(graph, _outputs(groups, g, results))}
-        kept |= {carries[k] for k in results.get("carries", ())}
+            kept |= {operands_of[g][n] for n in needed_inputs(graph, _outputs(groups, g, results))}
         needed = {k for k, i in enumerate(carries) if i in kept}
-        if needed <= results.get("carries", set()):
+        if needed <= stay:
             return results, kept
-        results["carries"] |= needed
+        stay |= needed
 
 
 def _outputs(groups: Groups, g: int, results: dict[Group, set[int]]) -> list[int]:
     """The outputs of a graph that become these results, or that become none and say how to go on."""
     outputs: list[int] = []
-    for name, places in groups.outputs[g].items():
-        outputs += [places[k] for k in sorted(results[name])] if name in results else places
+    for name, members in groups.outputs[g].items():
+        outputs += [members[k] for k in sorted(results[name])] if name in results else members
     return outputs
