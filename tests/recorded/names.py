@@ -27,6 +27,9 @@ _TYPES: Final = {
     if name.startswith("TYPE_")
 }
 _SPOKEN: Final = ("__call__", "__enter__", "__exit__", "__len__", "__str__")
+_PROMISED: Final = {"Remote": ("__call__", "clear", "explain", "graph", "map", "submit")}
+"""The members that users are promised of a class which only this package makes, and whose others are its own."""
+
 Names = dict[str, Any]
 
 
@@ -40,10 +43,13 @@ def described(found: Any) -> str | Names:
 
 
 def _signature(found: Any) -> str:
+    """Parameters and defaults: how somebody may call it, and not by what names the types are spelled."""
     try:
-        return str(inspect.signature(found))
+        signature = inspect.signature(found)
     except ValueError:
         return "(...)"
+    parameters = [one.replace(annotation=inspect.Parameter.empty) for one in signature.parameters.values()]
+    return str(signature.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 
 
 def _class(found: type) -> Names:
@@ -54,6 +60,8 @@ def _class(found: type) -> Names:
         for name, member in vars(owner).items():
             if not name.startswith("_") or name in _SPOKEN:
                 members[name] = _member(member)
+    if found.__name__ in _PROMISED:
+        return {"has": {name: members[name] for name in _PROMISED[found.__name__]}}
     fields = [one.name for one in dataclasses.fields(found)] if dataclasses.is_dataclass(found) else []
     made = {"made": _signature(found)} if not issubclass(found, BaseException) or "__init__" in vars(found) else {}
     return {"is": bases, **made, **({"fields": fields} if fields else {}), "has": dict(sorted(members.items()))}

@@ -138,7 +138,12 @@ def test_the_sdk_has_the_same_names_and_signatures(module: str) -> None:
 def test_the_codec_has_the_same_names_and_signatures(module: str) -> None:
     found = import_module(module)
     recorded = RECORDED_NAMES["gradwire.wire"][module]
-    assert {name: names.described(getattr(found, name, None)) for name in recorded} == recorded
+    described = {name: names.described(getattr(found, name, None)) for name in recorded}
+    for name, description in described.items():
+        if isinstance(description, dict):  # a class may have more members than it had
+            members = recorded[name]["has"]
+            description["has"] = {one: text for one, text in description["has"].items() if one in members}
+    assert described == recorded
 
 
 def test_the_contract_has_the_same_fields() -> None:

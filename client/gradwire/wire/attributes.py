@@ -13,8 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from gradwire.v1 import graph_pb2
-from gradwire.wire.records import read_dtype, read_record, write_record
-from gradwire.wire.tensors import WIRE_DTYPES
+from gradwire.wire.records import dtype_number, read_dtype, read_record, write_record
 from gradwire_engine import attributes as a
 from gradwire_engine.attributes import NONE, Attributes
 from gradwire_engine.errors import GraphError
@@ -88,7 +87,7 @@ def _require_shape(shape: tuple[int, ...], path: str) -> None:
 
 def _write_constant(value: a.Constant, message: graph_pb2.ConstantAttributes) -> None:
     tensor = message.value
-    tensor.dtype, tensor.data = WIRE_DTYPES[value.type.dtype], value.data
+    tensor.dtype, tensor.data = dtype_number(value.type.dtype), value.data
     tensor.shape.extend(value.type.shape)
 
 

@@ -20,8 +20,7 @@ from google.protobuf.message import DecodeError
 from gradwire.v1 import graph_pb2, ops_pb2, program_pb2, tensor_pb2
 from gradwire.wire.attributes import read_attributes, write_attributes
 from gradwire.wire.errors import WireError
-from gradwire.wire.records import read_dtype, read_record, write_record
-from gradwire.wire.tensors import WIRE_DTYPES
+from gradwire.wire.records import dtype_number, read_dtype, read_record, write_record
 from gradwire_engine import attributes as a
 from gradwire_engine.attributes import Attributes
 from gradwire_engine.builder import result_types
@@ -84,7 +83,7 @@ def _encode_graph(graph: Graph, message: graph_pb2.Graph, subgraphs: Any, known:
 
 
 def _encode_type(type: TensorType) -> tensor_pb2.TensorType:
-    return tensor_pb2.TensorType(dtype=WIRE_DTYPES[type.dtype], shape=type.shape)
+    return tensor_pb2.TensorType(dtype=dtype_number(type.dtype), shape=type.shape)
 
 
 def _encode_transform(transform: Transform) -> program_pb2.Transform:

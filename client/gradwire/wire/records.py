@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from gradwire.v1 import program_pb2
+from gradwire.v1 import program_pb2, tensor_pb2
 from gradwire.wire.tensors import DTYPES, WIRE_DTYPES
 from gradwire_engine.errors import GraphError
 from gradwire_engine.program import JacobianMode
@@ -47,6 +47,11 @@ def read_record(message: Message, names: Sequence[str], path: str) -> dict[str, 
         else:
             values[name] = value if isinstance(value, int | bool) else tuple(value)
     return values
+
+
+def dtype_number(dtype: DType) -> tensor_pb2.DType.ValueType:
+    """An element type's number."""
+    return WIRE_DTYPES[dtype]
 
 
 def read_dtype(number: int, path: str) -> DType:

@@ -115,11 +115,11 @@ def read_tensor(data: bytes, start: int, end: int) -> TensorView:
     return _checked(data, number_of_dtype, shape, first, last, digest)
 
 
-def read_tensors(data: bytes, spans: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
+def read_tensors(data: bytes, places: list[tuple[int, int]], name: str) -> tuple[TensorView, ...]:
     """The Tensor messages at these offsets; `name` is what a WireError calls the list."""
     views = []
     try:
-        for start, end in spans:
+        for start, end in places:
             views.append(read_tensor(data, start, end))
     except WireError as error:
         raise error.at(f"{name}[{len(views)}]") from None
