@@ -176,7 +176,10 @@ class KeptLoop(NamedTuple):
 
     node: Node
     operands: Sequence[Value]
+    reverse: bool
+    """Whether it runs from its last step."""
     carries: Sequence[int]
+    """Those of which it keeps snapshots: what it takes to run on from one."""
     snapshots: int
     positions: Value
     """At which steps they were taken."""
@@ -186,7 +189,6 @@ class KeptLoop(NamedTuple):
 
 Reread = Callable[[Builder, Node, Sequence[Value], Mapping[int, int], KeptLoop], Sequence[Value]]
 """(builder, node, operands, which of them were tapes and of which carry, the loop) -> results, without these tapes."""
-
 
 GraphFlops = Callable[[Node, Sequence[Bound], Callable[[Bound], Bound]], Bound]
 """(node, what each of its graphs takes at most, what that makes for all rows that a graph is applied to) -> operations

@@ -22,7 +22,7 @@ def apply(graph: Graph, transforms: Sequence[Transform], limits: Limits | None =
     graph = inline_calls(graph, limits.nodes)
     for position, transform in enumerate(transforms):
         try:
-            graph = _one(before_differentiation(graph), transform, limits.nodes)
+            graph = _applied(before_differentiation(graph), transform, limits.nodes)
         except EngineError as error:
             raise error.at(f"transforms[{position}]") from None
         if graph.size > limits.nodes:
@@ -37,7 +37,7 @@ def apply(graph: Graph, transforms: Sequence[Transform], limits: Limits | None =
     return graph
 
 
-def _one(graph: Graph, transform: Transform, limit: int) -> Graph:
+def _applied(graph: Graph, transform: Transform, limit: int) -> Graph:
     match transform:
         case Jvp(inputs):
             return jvp(graph, _differentiable(graph, inputs))

@@ -23,9 +23,8 @@ def reread(
 ) -> Sequence[Value]:
     """The results of a scan of which some operands, `taped`, were carries of the loop as each step began."""
     assert isinstance(node.attributes, Scan)
-    loop_reverses = isinstance(loop.node.attributes, Scan) and loop.node.attributes.reverse
-    same_way = node.attributes.reverse == loop_reverses
-    return (_alongside if same_way else _replayed)(builder, node, operands, taped, loop)
+    reads = _alongside if node.attributes.reverse == loop.reverse else _replayed
+    return reads(builder, node, operands, taped, loop)
 
 
 class _Advance(NamedTuple):

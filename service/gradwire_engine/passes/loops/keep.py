@@ -173,8 +173,8 @@ def _with_snapshots(
     """The loop with snapshots in place of its tape, and its former results, without the tape."""
     groups = groups_of(node)
     tape = {n - used.loop for n in used.carries}
-    length = used.tape.steps(used.loop, node).length
-    count = max(1, min(limit // used.state_bytes, _MOST_SNAPSHOTS, length))
+    steps = used.tape.steps(used.loop, node)
+    count = max(1, min(limit // used.state_bytes, _MOST_SNAPSHOTS, steps.length))
     *conditions, body = node.subgraphs
     outputs = [j for j in range(len(body.outputs)) if j not in tape]  # they are the first results
     if len(outputs) < len(body.outputs):
@@ -186,4 +186,4 @@ def _with_snapshots(
     for name, values in by_name.items():
         for j, value in zip([j for j in groups.results[name] if j not in tape], values, strict=True):
             results[j] = value
-    return KeptLoop(kept, operands, used.state, count, positions, states), results
+    return KeptLoop(kept, operands, steps.reverse, used.state, count, positions, states), results
