@@ -135,7 +135,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 @linux_only
 def test_sigterm_ends_a_busy_server_in_order() -> None:
-    with ServerProcess("--listen", "127.0.0.1:0", "--http-listen", "") as server:
+    with ServerProcess("--listen", "127.0.0.1:0", "--http-listen", "", "--max-queued-seconds", "600") as server:
         addresses = server.ready()
         assert addresses["http"] == "-"
         client = Client(addresses["grpc"])
