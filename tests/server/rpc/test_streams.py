@@ -235,11 +235,12 @@ def test_streams_are_bounded_in_number() -> None:
 
 
 def test_a_cancelled_stream_leaves_nothing_behind(live: Live) -> None:
+    others = len(live.server.streams)  # a test before may have left one open
     stream = Stream(live)
     stream.send(*[evaluate(number, 1.0, program=SLOW) for number in range(20)])
     stream.answer()
     stream.call.cancel()
-    live.wait_until(lambda: not len(live.server.streams))
+    live.wait_until(lambda: len(live.server.streams) <= others)
     live.wait_until(lambda: live.server.dispatcher.queued_requests == 0)  # the item that was being read is let go last
     assert live.server.admission.ledger.wait_until_empty(60)
     stream.end()
