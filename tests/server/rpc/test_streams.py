@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -119,12 +120,12 @@ def test_a_number_is_free_before_its_answer_is_sent(live: Live) -> None:
         def on_end(callback: Callable[[], None]) -> bool:
             return True
 
-    answers = live.server.streams.serve("", sent(), Call())
-    items.put(gradient(1, 0.5))
-    decode_stream_answer(next(answers))
-    items.put(gradient(1, 0.25))
-    assert is_read.wait(60)
-    answer = decode_stream_answer(next(answers)).content
+    with contextlib.closing(live.server.streams.serve("", sent(), Call())) as answers:
+        items.put(gradient(1, 0.5))
+        decode_stream_answer(next(answers))
+        items.put(gradient(1, 0.25))
+        assert is_read.wait(60)
+        answer = decode_stream_answer(next(answers)).content
     assert not isinstance(answer, bytes)
     assert value_of(answer) == pytest.approx(np.sin(0.25) + 0.5)
 
@@ -235,12 +236,11 @@ def test_streams_are_bounded_in_number() -> None:
 
 
 def test_a_cancelled_stream_leaves_nothing_behind(live: Live) -> None:
-    others = len(live.server.streams)  # a test before may have left one open
     stream = Stream(live)
     stream.send(*[evaluate(number, 1.0, program=SLOW) for number in range(20)])
     stream.answer()
     stream.call.cancel()
-    live.wait_until(lambda: len(live.server.streams) <= others)
+    live.wait_until(lambda: not len(live.server.streams))
     live.wait_until(lambda: live.server.dispatcher.queued_requests == 0)  # the item that was being read is let go last
     assert live.server.admission.ledger.wait_until_empty(60)
     stream.end()
